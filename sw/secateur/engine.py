@@ -1,0 +1,154 @@
+"""The specification of an engine: every parameter that the gateware is generated from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+from secateur.errors import BadInputError
+
+__all__ = ["EngineSpec", "default_lanes"]
+
+#: Allowed range of each plain field, inclusive.
+RANGES = {
+    "pes": (1, 256),
+    "lanes": (1, 64),
+    "activation_width": (4, 16),
+    "weight_width": (2, 16),
+    "codebook_bits": (0, 6),
+    "index_width": (1, 8),
+    "accumulator_width": (4, 48),
+    "queue_depth": (4, 64),
+    "weight_depth": (2, 1 << 20),
+    "column_depth": (2, 1 << 16),
+    "row_depth": (2, 1 << 12),
+    "activation_depth": (4, 1 << 16),
+    "bias_depth": (2, 1 << 16),
+    "layer_depth": (2, 64),
+    "banks": (1, 2),
+}
+
+#: Fields that address a memory or a ring, whose counters wrap for free at a power of two.
+POWERS_OF_TWO = (
+    "lanes",
+    "queue_depth",
+    "weight_depth",
+    "column_depth",
+    "row_depth",
+    "activation_depth",
+    "bias_depth",
+    "layer_depth",
+)
+
+
+def default_lanes(pes: int) -> int:
+    """Activations per word for an engine of ``pes`` PEs: at most 4, a power of two dividing it.
+
+    Examples
+    --------
+    >>> [default_lanes(pes) for pes in (1, 2, 3, 4, 6, 16)]
+    [1, 2, 1, 4, 2, 4]
+    """
+    return min(4, pes & -pes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec:
+    """Parameters of one engine. A program is encoded for exactly one specification.
+
+    Parameters
+    ----------
+    pes : int
+        Processing elements; each multiplies one weight a cycle.
+    lanes : int
+        Activations per word of the x and y streams and of the activation buffer; a power of two
+        that divides ``pes``.
+    activation_width : int
+        Bits of an activation, signed or unsigned by layer.
+    weight_width : int
+        Bits of a weight at the multiplier, two's complement.
+    codebook_bits : int
+        Bits of a code that is looked up in the layer's codebook; 0 stores weights directly.
+    index_width : int
+        Bits of the count of zeros before an entry.
+    accumulator_width : int
+        Bits of an accumulator, two's complement.
+    queue_depth : int
+        Columns that can wait in front of each PE.
+    weight_depth, column_depth, row_depth : int
+        Entries, columns and accumulators of each PE, per bank.
+    activation_depth, bias_depth : int
+        Words of ``lanes`` activations in the activation buffer; words of ``lanes`` biases.
+    layer_depth : int
+        Layers that the layer table holds.
+    banks : int
+        2 keeps the old program until a new one is complete and correct; 1 halves the memories
+        and gives the old program up when a new one begins.
+
+    Raises
+    ------
+    BadInputError
+        If a field is out of range.
+    """
+
+    pes: int
+    lanes: int
+    activation_width: int = 8
+    weight_width: int = 8
+    codebook_bits: int = 0
+    index_width: int = 4
+    accumulator_width: int = 24
+    queue_depth: int = 8
+    weight_depth: int = 1024
+    column_depth: int = 1024
+    row_depth: int = 16
+    activation_depth: int = 256
+    bias_depth: int = 128
+    layer_depth: int = 8
+    banks: int = 2
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise BadInputError(
+                    f"{name} must be an integer between {low} and {high}, not {value!r}"
+                )
+        for name in POWERS_OF_TWO:
+            value = getattr(self, name)
+            if value & (value - 1):
+                raise BadInputError(f"{name} must be a power of two, not {value!r}")
+        if self.pes % self.lanes:
+            raise BadInputError(f"lanes must divide pes ({self.pes}), not {self.lanes!r}")
+
+    @property
+    def code_width(self) -> int:
+        """Bits of the weight field of an entry."""
+        return self.codebook_bits or self.weight_width
+
+    def to_dict(self) -> dict[str, int]:
+        """Every field by name."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, int]) -> EngineSpec:
+        """Build from :meth:`to_dict`'s result.
+
+        Raises
+        ------
+        BadInputError
+            If a field is missing, unknown or out of range.
+        """
+        names = {f.name for f in dataclasses.fields(cls)}
+        if set(fields) != names:
+            odd = ", ".join(sorted(names ^ set(fields)))
+            raise BadInputError(f"the engine must have exactly its known fields; check {odd}")
+        return cls(**fields)
+
+    @property
+    def fingerprint(self) -> int:
+        """32 bits that a program image must carry to be accepted by this engine."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

@@ -1,0 +1,301 @@
+"""The integer network: what the hardware must compute, bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from secateur.errors import BadInputError
+from secateur.fixed import NumberFormat, Requant, signed_width
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["NETWORK_VERSION", "Layer", "Network"]
+
+#: Version of the network file.
+NETWORK_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """A fully connected layer in integers.
+
+    Real values are ``integer * 2**-fraction``; the fractions scale inputs and outputs for people
+    and decide no bit.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name in the model.
+    weights : int64[rows, columns]
+        Each representable in ``weight_width`` bits, two's complement.
+    bias : int64[rows]
+        In the accumulator's scale.
+    weight_width : int
+        Bits of a weight.
+    input : NumberFormat
+        Format of the layer's input.
+    requant : Requant
+        From accumulator to output.
+    codebook : int64[values], optional
+        Ascending values that the weights are drawn from, zero among them; none for direct weights.
+    input_fraction, weight_fraction, output_fraction : int
+        Bits after the binary point.
+
+    Raises
+    ------
+    BadInputError
+        If the arrays do not fit each other or their formats, or no weight is left.
+    """
+
+    name: str
+    weights: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    weight_width: int
+    input: NumberFormat
+    requant: Requant
+    codebook: NDArray[np.int64] | None = None
+    input_fraction: int = 0
+    weight_fraction: int = 0
+    output_fraction: int = 0
+
+    def __post_init__(self) -> None:
+        if self.weights.ndim != 2 or self.bias.shape != self.weights.shape[:1]:
+            raise BadInputError(
+                f"layer {self.name!r}: weights must be [rows, columns] with one bias a row, "
+                f"not {self.weights.shape} and {self.bias.shape}"
+            )
+        if not np.any(self.weights):
+            raise BadInputError(f"layer {self.name!r} has no weight left; prune it less")
+        if not NumberFormat(width=self.weight_width, signed=True).holds(self.weights):
+            raise BadInputError(
+                f"layer {self.name!r}: weights must fit in {self.weight_width} bits"
+            )
+        if self.codebook is not None:
+            if 0 not in self.codebook or np.any(np.diff(self.codebook) <= 0):
+                raise BadInputError(
+                    f"layer {self.name!r}: the codebook must be ascending and hold 0"
+                )
+            if not np.isin(self.weights, self.codebook).all():
+                raise BadInputError(f"layer {self.name!r}: a weight is not in the codebook")
+
+    @property
+    def accumulator_width(self) -> int:
+        """Bits that no partial sum of any input leaves, in any order, with and without the bias."""
+        products = np.stack([self.weights * self.input.lowest, self.weights * self.input.highest])
+        lowest = np.minimum(products.min(axis=0), 0).sum(axis=1)
+        highest = np.maximum(products.max(axis=0), 0).sum(axis=1)
+        return signed_width(
+            int((lowest + np.minimum(self.bias, 0)).min()),
+            int((highest + np.maximum(self.bias, 0)).max()),
+        )
+
+    def compute(self, x: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Compute the layer.
+
+        Parameters
+        ----------
+        x : int64[..., columns]
+            Each representable in ``input``.
+
+        Returns
+        -------
+        int64[..., rows]
+
+        Examples
+        --------
+        >>> layer = Layer(name="fc", weights=np.array([[1, 0], [-2, 3]]), bias=np.array([4, 0]),
+        ...               weight_width=3, input=NumberFormat(width=4, signed=True),
+        ...               requant=Requant(shift=1, output=NumberFormat(width=4, signed=False),
+        ...                               relu=True))
+        >>> layer.compute(np.array([[2, 7], [7, -8]])).tolist()
+        [[3, 9], [6, 0]]
+        >>> layer.accumulator_width
+        7
+        """
+        if x.shape[-1:] != self.weights.shape[1:] or not self.input.holds(x):
+            raise BadInputError(
+                f"layer {self.name!r}: x must be [..., {self.weights.shape[1]}] in "
+                f"{self.input}, not {x.shape} from {x.min(initial=0)} to {x.max(initial=0)}"
+            )
+        return self.requant.compute(x @ self.weights.T + self.bias)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """Fully connected layers, one after the other. :meth:`compute` is the numeric definition.
+
+    Raises
+    ------
+    BadInputError
+        If there is no layer, or consecutive layers do not fit.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise BadInputError(f"network {self.name!r} must have at least one layer")
+        for before, after in zip(self.layers, self.layers[1:], strict=False):
+            if before.weights.shape[0] != after.weights.shape[1]:
+                raise BadInputError(
+                    f"layer {after.name!r} must take the {before.weights.shape[0]} outputs of "
+                    f"{before.name!r}, not {after.weights.shape[1]}"
+                )
+            if before.requant.output != after.input:
+                raise BadInputError(
+                    f"layer {after.name!r} must take {before.name!r}'s {before.requant.output}, "
+                    f"not {after.input}"
+                )
+
+    @property
+    def inputs(self) -> int:
+        """Length of x."""
+        return self.layers[0].weights.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """Length of y."""
+        return self.layers[-1].weights.shape[0]
+
+    @property
+    def accumulator_width(self) -> int:
+        """Bits that no accumulator of any layer leaves."""
+        return max(layer.accumulator_width for layer in self.layers)
+
+    def quantize_input(self, x: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Turn real inputs (float[..., inputs]) into the integers that :meth:`compute` takes.
+
+        Rounds half up and saturates.
+        """
+        first = self.layers[0]
+        scaled = np.floor(np.asarray(x, dtype=np.float64) * 2.0**first.input_fraction + 0.5)
+        return np.clip(scaled, first.input.lowest, first.input.highest).astype(np.int64)
+
+    def activations(self, x: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Input of every layer, then the network's output: int64[..., length] each."""
+        values = [x]
+        for layer in self.layers:
+            values.append(layer.compute(values[-1]))
+        return values
+
+    def compute(self, x: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Compute the network: int64[..., inputs] to int64[..., outputs]."""
+        return self.activations(x)[-1]
+
+    def _description(self) -> str:
+        """Everything but the arrays, as canonical JSON."""
+        layers = [
+            {
+                "name": layer.name,
+                "weight_width": layer.weight_width,
+                "input": [layer.input.width, layer.input.signed],
+                "output": [layer.requant.output.width, layer.requant.output.signed],
+                "shift": layer.requant.shift,
+                "relu": layer.requant.relu,
+                "codebook": None if layer.codebook is None else layer.codebook.tolist(),
+                "fractions": [layer.input_fraction, layer.weight_fraction, layer.output_fraction],
+            }
+            for layer in self.layers
+        ]
+        return json.dumps(
+            {"version": NETWORK_VERSION, "name": self.name, "layers": layers}, sort_keys=True
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides the network, in hexadecimal."""
+        sha = hashlib.sha256(self._description().encode())
+        for layer in self.layers:
+            for array in (layer.weights, layer.bias):
+                sha.update(repr(array.shape).encode() + array.astype("<i8").tobytes())
+        return sha.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file: the arrays, and the rest as JSON in its metadata."""
+        tensors = {}
+        for index, layer in enumerate(self.layers):
+            tensors[f"{index}.weights"] = np.ascontiguousarray(layer.weights.astype(np.int32))
+            tensors[f"{index}.bias"] = np.ascontiguousarray(layer.bias)
+        save_file(tensors, path, {"secateur.network": self._description(), "digest": self.digest})
+
+    @classmethod
+    def load(cls, path: Path) -> Network:
+        """Read :meth:`save`'s file.
+
+        Raises
+        ------
+        BadInputError
+            If the file is missing, damaged, of another kind or of a later version.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise BadInputError(
+                f"{path} does not exist; make it with `secateur quantize`"
+            ) from None
+        except (SafetensorError, OSError) as error:
+            raise BadInputError(
+                f"{path} is not a readable network ({error}); make it again with "
+                f"`secateur quantize`"
+            ) from None
+        if "secateur.network" not in metadata:
+            raise BadInputError(
+                f"{path} is not a network; give the file that `secateur quantize` writes"
+            )
+        try:
+            network = cls._from_parts(json.loads(metadata["secateur.network"]), tensors, path)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise BadInputError(f"{path} is damaged ({error!r}); make it again") from None
+        if network.digest != metadata.get("digest"):
+            raise BadInputError(
+                f"{path} was altered after it was written; make it again with `secateur quantize`"
+            )
+        return network
+
+    @classmethod
+    def _from_parts(cls, description: dict, tensors: dict, path: Path) -> Network:
+        if description["version"] != NETWORK_VERSION:
+            raise BadInputError(
+                f"{path} has version {description['version']!r} and this Secateur reads "
+                f"{NETWORK_VERSION}; update Secateur or make the file again"
+            )
+        layers = []
+        for index, fields in enumerate(description["layers"]):
+            width, signed = fields["output"]
+            codebook = fields["codebook"]
+            layers.append(
+                Layer(
+                    name=fields["name"],
+                    weights=tensors[f"{index}.weights"].astype(np.int64),
+                    bias=tensors[f"{index}.bias"],
+                    weight_width=fields["weight_width"],
+                    input=NumberFormat(width=fields["input"][0], signed=fields["input"][1]),
+                    requant=Requant(
+                        shift=fields["shift"],
+                        output=NumberFormat(width=width, signed=signed),
+                        relu=fields["relu"],
+                    ),
+                    codebook=None if codebook is None else np.array(codebook, dtype=np.int64),
+                    **dict(
+                        zip(
+                            ("input_fraction", "weight_fraction", "output_fraction"),
+                            fields["fractions"],
+                            strict=True,
+                        )
+                    ),
+                )
+            )
+        return cls(name=description["name"], layers=tuple(layers))
