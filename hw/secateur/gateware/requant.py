@@ -67,8 +67,6 @@ class Requantizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = self.activation_width
-        highest_signed = (1 << (width - 1)) - 1
-        highest_unsigned = (1 << width) - 1
 
         # Cycle 0: add. ReLU is a saturation at zero, so an output is "negative" only without it.
         total = Signal(signed(self.accumulator_width))
@@ -78,24 +76,30 @@ class Requantizer(wiring.Component):
 
         # Cycle 1: shift. The zero below the sum becomes the last bit that is shifted out, which
         # is one exactly where the fraction is at least one half: adding it rounds half up, without
-        # an adder as wide as the accumulator before the shifter.
-        shifted = Signal(signed(self.accumulator_width + 1))
+        # an adder as wide as the accumulator before the shifter. The quotient above it has at least
+        # one bit more than an activation.
+        shifted = Signal(signed(1 + max(self.accumulator_width, width + 1)))
         shifted_signed = Signal()
         shifted_negative = Signal()
 
-        # Cycle 2: round and saturate. A quotient that one more bit than an activation does not
-        # hold is out of range whatever the rounding, which is why the adder may be this narrow.
+        # Cycle 2: round and saturate. Neither bound depends on the rounded value: the largest number
+        # stays what it is when rounded up, and what lies below the smallest does not get above it.
+        # So the increment, of an activation's width, runs beside the comparisons, which look at
+        # the quotient's sign and at whether the bits above an activation agree with it.
         quotient = shifted[1:].as_signed()
-        near = Signal(signed(width + 2))
-        outside = Signal()
-        lowest = Signal(signed(width))
-        highest = Signal(width)
-        m.d.comb += [
-            near.eq(quotient[: width + 1].as_signed() + shifted[0]),
-            outside.eq(quotient != quotient[: width + 1].as_signed()),
-            lowest.eq(Mux(shifted_negative, -highest_signed - 1, 0)),
-            highest.eq(Mux(shifted_signed, highest_signed, highest_unsigned)),
-        ]
+        negative = quotient[-1]
+        rounded = Signal(width)
+        above = Signal()
+        below = Signal()
+        m.d.comb += rounded.eq(quotient[:width] + shifted[0])
+        with m.If(shifted_signed):
+            m.d.comb += above.eq(quotient[width - 1 :].any() | quotient[: width - 1].all())
+        with m.Else():
+            m.d.comb += above.eq(quotient[width:].any() | quotient[:width].all())
+        with m.If(shifted_negative):
+            m.d.comb += below.eq(~quotient[width - 1 :].all())
+        with m.Else():
+            m.d.comb += below.eq(1)
 
         with m.If(self.enable):
             m.d.sync += [
@@ -107,11 +111,11 @@ class Requantizer(wiring.Component):
                 shifted_signed.eq(total_signed),
                 shifted_negative.eq(total_negative),
             ]
-            with m.If(Mux(outside, quotient < 0, near < lowest)):
-                m.d.sync += self.o.eq(lowest)
-            with m.Elif(outside | (near > highest)):
-                m.d.sync += self.o.eq(highest)
+            with m.If(negative & below):
+                m.d.sync += self.o.eq(Mux(shifted_negative, 1 << (width - 1), 0))
+            with m.Elif(~negative & above):
+                m.d.sync += self.o.eq(Mux(shifted_signed, (1 << (width - 1)) - 1, (1 << width) - 1))
             with m.Else():
-                m.d.sync += self.o.eq(near)
+                m.d.sync += self.o.eq(rounded)
 
         return m
