@@ -1,0 +1,241 @@
+"""The sections of a project file: one class for each, whose fields carry their own rules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from secateur.engine import POWERS_OF_TWO, RANGES, default_lanes
+
+__all__ = [
+    "DataSettings",
+    "EngineSettings",
+    "NetworkSettings",
+    "PruneSettings",
+    "QuantizeSettings",
+    "Settings",
+    "SimulateSettings",
+    "SynthesizeSettings",
+    "TrainSettings",
+    "integer",
+]
+
+# Each type carries its rule as its description; a message is "<key> must be <rule>, not <value>".
+
+
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError
+    return value
+
+
+_PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
+_Rate = Annotated[float, Field(strict=True, gt=0, le=10)]
+_Quality = Annotated[float, Field(strict=True, ge=0, le=10)]
+_Density = Annotated[float, Field(strict=True, gt=0, le=1)]
+_RATE_RULE = "a number above 0, at most 10"
+
+
+def integer(default: int | None, low: int, high: int) -> Any:
+    """Make a field for an integer; both bounds are allowed."""
+    rule = f"an integer between {low} and {high}"
+    return Field(default, strict=True, ge=low, le=high, description=rule)
+
+
+def _engine(name: str, default: int | None = None) -> Any:
+    """Make a field with the range of the one of :class:`secateur.engine.EngineSpec`."""
+    low, high = RANGES[name]
+    kind = "a power of two" if name in POWERS_OF_TWO else "an integer"
+    rule = f"{kind} between {low} and {high}"
+    return Field(default, strict=True, ge=low, le=high, description=rule)
+
+
+def _choice(*values: str) -> Any:
+    return Field(values[0], description=" or ".join(f'"{value}"' for value in values))
+
+
+class Settings(BaseModel):
+    """A table of settings: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSettings(Settings):
+    """Where examples come from. The split into train, validation and test is part of the name."""
+
+    name: Literal["digits"] = _choice("digits")
+
+
+class NetworkSettings(Settings):
+    """The model: widths of a perceptron's hidden layers to train, or a trained checkpoint.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        Neurons of each hidden layer; empty for a single layer.
+    checkpoint : str, optional
+        A file that :func:`secateur.checkpoint.save` wrote, relative to the project file.
+    """
+
+    hidden: tuple[Annotated[int, Field(strict=True, ge=1, le=65536)], ...] = Field(
+        (128, 64),
+        max_length=63,
+        description="a list of at most 63 integers between 1 and 65536",
+    )
+    checkpoint: str | None = Field(
+        None, strict=True, pattern=r"^[^\x00]+$", description="a file name in the project's folder"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.checkpoint is not None and "hidden" in self.model_fields_set:
+            raise ValueError("must have hidden or checkpoint, not both; remove one")
+        return self
+
+
+class TrainSettings(Settings):
+    """How the dense network is trained.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        Passes over the training split; examples a step.
+    learning_rate, momentum, weight_decay : float
+        Of the optimizer; weight decay is L2. Adam has no momentum of this name and ignores it.
+    """
+
+    epochs: int = integer(60, 1, 100_000)
+    batch_size: int = integer(32, 1, 65536)
+    optimizer: Literal["sgd", "adam"] = _choice("sgd", "adam")
+    learning_rate: _Rate = Field(0.05, description=_RATE_RULE)
+    momentum: float = Field(0.9, strict=True, ge=0, lt=1, description="a number from 0, below 1")
+    weight_decay: float = Field(
+        5e-4, strict=True, ge=0, le=1, description="a number between 0 and 1"
+    )
+
+
+class PruneSettings(Settings):
+    """How weights are removed and the rest retrained.
+
+    Parameters
+    ----------
+    quality : float or tuple of float, optional
+        The threshold of a layer is this times the standard deviation of its weights; one number
+        for all layers or one for each.
+    density : float or tuple of float, optional
+        Part of a layer's weights to keep, instead of a quality; 0.1 where neither is given.
+    rounds, epochs : int
+        Prune-and-retrain rounds; retraining epochs of each.
+    learning_rate : float, optional
+        For retraining; a tenth of training's where absent (Han et al. 2015, section 3).
+    """
+
+    quality: _Quality | tuple[_Quality, ...] | None = Field(
+        None, description="a number between 0 and 10, or a list of one for each layer"
+    )
+    density: _Density | tuple[_Density, ...] | None = Field(
+        None, description="a number above 0, at most 1, or a list of one for each layer"
+    )
+    rounds: int = integer(4, 1, 1000)
+    epochs: int = integer(10, 0, 100_000)
+    learning_rate: _Rate | None = Field(None, description=_RATE_RULE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_target(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        given = {key for key in ("quality", "density") if settings.get(key) is not None}
+        if len(given) == 2:
+            raise ValueError("must have quality or density, not both; remove one")
+        return settings if given else {**settings, "density": 0.1}
+
+
+class QuantizeSettings(Settings):
+    """Number formats, in bits, and what they are chosen with.
+
+    Parameters
+    ----------
+    codebook_bits : int
+        Weights share at most ``2**codebook_bits`` values a layer; 0 stores each directly.
+    calibration_images : int
+        Training examples that the activations' scales are chosen with.
+    """
+
+    activation_width: int = _engine("activation_width", 8)
+    weight_width: int = _engine("weight_width", 8)
+    codebook_bits: int = _engine("codebook_bits", 0)
+    calibration_images: int = integer(1000, 1, 1_000_000)
+
+
+class EngineSettings(Settings):
+    """The engine's size; fields as in :class:`secateur.engine.EngineSpec`.
+
+    What is absent is the smallest that holds the network.
+    """
+
+    pes: int = _engine("pes", 8)
+    lanes: _PowerOfTwo | None = _engine("lanes")
+    index_width: int = _engine("index_width", 4)
+    queue_depth: _PowerOfTwo = _engine("queue_depth", 8)
+    banks: int = _engine("banks", 2)
+    accumulator_width: int | None = _engine("accumulator_width")
+    weight_depth: _PowerOfTwo | None = _engine("weight_depth")
+    column_depth: _PowerOfTwo | None = _engine("column_depth")
+    row_depth: _PowerOfTwo | None = _engine("row_depth")
+    activation_depth: _PowerOfTwo | None = _engine("activation_depth")
+    bias_depth: _PowerOfTwo | None = _engine("bias_depth")
+    layer_depth: _PowerOfTwo | None = _engine("layer_depth")
+
+    @model_validator(mode="after")
+    def _lanes_divide(self) -> Self:
+        if self.lanes is not None and self.pes % self.lanes:
+            raise ValueError(
+                f"must have lanes that divide pes ({self.pes}), not {self.lanes}; "
+                f"leave lanes out for {default_lanes(self.pes)}"
+            )
+        return self
+
+    def fit_arguments(self) -> dict[str, int]:
+        """Keyword arguments for :func:`secateur.encode.fit`: every field that is given."""
+        return self.model_dump(exclude_none=True)
+
+
+class SimulateSettings(Settings):
+    """The simulation; ``images`` limits the test examples, all of them where it is absent."""
+
+    simulator: Literal["verilator", "icarus"] = _choice("verilator", "icarus")
+    images: int | None = integer(None, 1, 1_000_000)
+
+
+class SynthesizeSettings(Settings):
+    """The bitstream.
+
+    Parameters
+    ----------
+    device : str
+        A device that the synthesis stage describes.
+    clock_mhz : float
+        Clock of the engine, MHz.
+    seeds : tuple of int
+        nextpnr's seeds, one place-and-route run each.
+    baud : int
+        Of the board's UART, bits a second.
+    """
+
+    device: str = Field(
+        "ecp5-25k",
+        strict=True,
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        description='the name of a device, such as "ecp5-25k"',
+    )
+    clock_mhz: float = Field(
+        50.0, strict=True, ge=1, le=500, description="a number between 1 and 500"
+    )
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)], ...] = Field(
+        (1,),
+        min_length=1,
+        description="a list of at least one integer between 0 and 2147483647",
+    )
+    baud: int = integer(1_000_000, 1200, 12_000_000)
