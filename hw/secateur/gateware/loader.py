@@ -1,0 +1,232 @@
+"""From the bytes of a program image to writes into the engine's memories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amaranth import *
+from amaranth.lib import crc, data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from secateur.format import (
+    IMAGE_HEADER,
+    IMAGE_MAGIC,
+    IMAGE_VERSION,
+    SECTION_HEADER,
+    LoadError,
+    Section,
+    memories,
+)
+from secateur.gateware.layout import struct
+
+if TYPE_CHECKING:
+    from secateur.engine import EngineSpec
+
+__all__ = ["Loader", "load_stream", "write_layout"]
+
+#: Bytes of the CRC-32 that ends an image.
+CRC_SIZE = 4
+
+
+def load_stream() -> stream.Signature:
+    """Bytes of images; ``first`` marks byte 0 of an image and restarts the loader."""
+    return stream.Signature(data.StructLayout({"data": 8, "first": 1}))
+
+
+def write_layout(spec: EngineSpec) -> data.StructLayout:
+    """One word for one memory. ``word`` holds it in its low bits, ``address`` likewise."""
+    kinds = memories(spec).values()
+    return data.StructLayout({
+        "section": Shape.cast(Section),
+        "pe": 8,
+        "address": max((memory.depth - 1).bit_length() for memory in kinds),
+        "word": max(memory.record.width for memory in kinds),
+    })
+
+
+class Loader(wiring.Component):
+    """Check an image as it arrives and hand its words on.
+
+    Takes one byte a cycle, and stands still for one cycle after each header. An image is refused
+    at the first rule that it breaks; what follows is discarded up to the next ``first``. The
+    words of a refused image may have been written: the engine keeps the program in use in
+    another bank, or gave it up in ``begun``.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        The engine; its fingerprint must be that of the image.
+
+    Members
+    -------
+    i : In(load_stream())
+        Bytes of the image.
+    write : Out(write_layout(spec))
+        The word to write while ``write_valid``.
+    write_valid : Out(1)
+        Strobe.
+    begin, begun : Out(1), In(1)
+        The loader holds ``begin`` before an image's first word and goes on once ``begun``.
+    commit, committed : Out(1), In(1)
+        The image is complete and correct; the loader holds ``commit`` until ``committed``.
+    id : Out(32)
+        CRC-32 of the image while ``commit``.
+    loading : Out(1)
+        An image has begun and was neither refused nor committed.
+    error : Out(LoadError)
+        Why the last image was refused; ``NONE`` from its first byte on while it is fine.
+    """
+
+    i: stream.Interface
+    write: data.View
+    write_valid: Signal
+    begin: Signal
+    begun: Signal
+    commit: Signal
+    committed: Signal
+    id: Signal
+    loading: Signal
+    error: Signal
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self.spec = spec
+        super().__init__({
+            "i": In(load_stream()),
+            "write": Out(write_layout(spec)),
+            "write_valid": Out(1),
+            "begin": Out(1),
+            "begun": In(1),
+            "commit": Out(1),
+            "committed": In(1),
+            "id": Out(32),
+            "loading": Out(1),
+            "error": Out(Shape.cast(LoadError)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        kinds = memories(self.spec)
+        largest = max(
+            IMAGE_HEADER.size, SECTION_HEADER.size, *(k.record.size for k in kinds.values())
+        )
+        # Bytes land at their place in the word, the first at the lowest bits; a shorter word
+        # leaves older bytes above it, which nobody looks at.
+        word = Signal(largest * 8)
+        position = Signal(range(largest))
+        size = Signal(range(largest + 1))
+        left = Signal(SECTION_HEADER.fields[2].width)
+        header = data.View(struct(IMAGE_HEADER), word[: IMAGE_HEADER.width])
+        section = data.View(struct(SECTION_HEADER), word[: SECTION_HEADER.width])
+
+        m.submodules.crc = checksum = crc.Processor(crc.catalog.CRC32_ISO_HDLC(data_width=8))
+        take = Signal()
+        first = Signal()
+        place = Signal.like(position)
+        m.d.comb += [
+            take.eq(self.i.valid & self.i.ready),
+            first.eq(self.i.payload.first),
+            place.eq(Mux(first, 0, position)),
+            checksum.valid.eq(take),
+            checksum.start.eq(take & first),
+            checksum.data.eq(self.i.payload.data),
+        ]
+        word_complete = Signal()
+        m.d.comb += word_complete.eq(take & ~first & (position == size - 1))
+        with m.If(take):
+            m.d.sync += word.word_select(place, 8).eq(self.i.payload.data)
+            m.d.sync += position.eq(Mux(word_complete, 0, place + 1))
+
+        # The cycle after its last byte, a word stands in `word` and is written.
+        address = Signal.like(self.write.address)
+        m.d.sync += self.write_valid.eq(0)
+        m.d.comb += [self.write.word.eq(word), self.write.address.eq(address)]
+        with m.If(self.write_valid):
+            m.d.sync += address.eq(address + 1)
+
+        def receive() -> None:
+            """Take bytes; byte 0 of another image outranks whatever was going on."""
+            m.d.comb += self.i.ready.eq(1)
+            with m.If(take & first):
+                m.d.sync += [size.eq(IMAGE_HEADER.size), self.error.eq(LoadError.NONE)]
+                m.next = "image header"
+
+        def refuse(reason: LoadError) -> None:
+            m.d.sync += self.error.eq(reason)
+            m.next = "discard"
+
+        m.d.comb += self.loading.eq(1)
+        with m.FSM():
+            with m.State("discard"):
+                m.d.comb += self.loading.eq(0)
+                receive()
+            with m.State("image header"):
+                receive()
+                with m.If(word_complete):
+                    m.next = "check image"
+            with m.State("check image"):
+                with m.If(header.magic != IMAGE_MAGIC):
+                    refuse(LoadError.MAGIC)
+                with m.Elif(header.version != IMAGE_VERSION):
+                    refuse(LoadError.VERSION)
+                with m.Elif(header.fingerprint != self.spec.fingerprint):
+                    refuse(LoadError.ENGINE)
+                with m.Else():
+                    m.d.comb += self.begin.eq(1)
+                    with m.If(self.begun):
+                        m.d.sync += size.eq(SECTION_HEADER.size)
+                        m.next = "section header"
+            with m.State("section header"):
+                receive()
+                with m.If(word_complete):
+                    m.next = "check section"
+            with m.State("check section"):
+                m.d.sync += [
+                    self.write.section.eq(section.section),
+                    self.write.pe.eq(section.pe),
+                    address.eq(0),
+                    left.eq(section.count),
+                ]
+                with m.Switch(section.section):
+                    with m.Case(Section.END):
+                        m.d.sync += size.eq(CRC_SIZE)
+                        m.next = "crc"
+                    for kind, memory in kinds.items():
+                        with m.Case(kind):
+                            m.d.sync += size.eq(memory.record.size)
+                            with m.If(section.pe >= (self.spec.pes if memory.per_pe else 1)):
+                                refuse(LoadError.SECTION)
+                            with m.Elif(section.count > memory.depth):
+                                refuse(LoadError.SIZE)
+                            with m.Elif(section.count == 0):
+                                m.d.sync += size.eq(SECTION_HEADER.size)
+                                m.next = "section header"
+                            with m.Else():
+                                m.next = "words"
+                    with m.Default():
+                        refuse(LoadError.SECTION)
+            with m.State("words"):
+                receive()
+                with m.If(word_complete):
+                    m.d.sync += [self.write_valid.eq(1), left.eq(left - 1)]
+                    with m.If(left == 1):
+                        m.d.sync += size.eq(SECTION_HEADER.size)
+                        m.next = "section header"
+            with m.State("crc"):
+                receive()
+                with m.If(word_complete):
+                    m.next = "check crc"
+            with m.State("check crc"):
+                with m.If(checksum.match_detected):
+                    m.next = "commit"
+                with m.Else():
+                    refuse(LoadError.CRC)
+            with m.State("commit"):
+                m.d.comb += [
+                    self.loading.eq(0),
+                    self.commit.eq(1),
+                    self.id.eq(word[: CRC_SIZE * 8]),
+                ]
+                with m.If(self.committed):
+                    m.next = "discard"
+
+        return m
