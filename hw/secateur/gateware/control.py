@@ -76,6 +76,36 @@ class Control(wiring.Component):
         What is going on.
     """
 
+    begin: Signal
+    begun: Signal
+    commit: Signal
+    committed: Signal
+    bank: Signal
+    loaded: Signal
+    write_bank: Signal
+    layer: Signal
+    layer_enable: Signal
+    descriptor: data.View
+    last: Signal
+    code: Signal
+    code_write: Signal
+    input_source: Signal
+    input_words: Signal
+    output_words: Signal
+    input_full: Signal
+    input_occupied: Signal
+    input_release: Signal
+    input_open: Signal
+    scan_start: Signal
+    scan_done: Signal
+    drain_start: Signal
+    drain_done: Signal
+    first: Signal
+    clear: Signal
+    clear_address: Signal
+    running: Signal
+    phase: Signal
+
     def __init__(self, spec: EngineSpec, *, loaded: bool) -> None:
         self.spec = spec
         self._loaded = loaded
@@ -87,7 +117,7 @@ class Control(wiring.Component):
             "commit": In(1),
             "committed": Out(1),
             "bank": Out(1),
-            "loaded": Out(1, init=loaded),
+            "loaded": Out(1, init=loaded),  # pyright: ignore[reportCallIssue]: stubs lag
             "write_bank": Out(1),
             "layer": Out(range(spec.layer_depth)),
             "layer_enable": Out(1),

@@ -8,16 +8,17 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from secateur.errors import BadInputError
 from secateur.format import LoadError, Memory, Section, memories
 from secateur.gateware.control import Control, Phase
 from secateur.gateware.drain import Drain, y_stream
 from secateur.gateware.input import InputBuffer, x_stream
-from secateur.gateware.layout import struct
+from secateur.gateware.layout import struct, words
 from secateur.gateware.loader import Loader, load_stream
 from secateur.gateware.memory import BankedMemory
 from secateur.gateware.pe import ProcessingElement
 from secateur.gateware.scan import Scanner
-from secateur.image import contents
+from secateur.image import read_image
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
@@ -27,7 +28,7 @@ __all__ = ["Engine", "monitor_layout", "status_layout"]
 
 
 def status_layout(spec: EngineSpec) -> data.StructLayout:
-    """What the outside may want to know at any time."""
+    """Lay out what the outside may want to know at any time."""
     layer = {f.name: f.width for f in memories(spec)[Section.LAYERS].record.fields}
     return data.StructLayout({
         "loaded": 1,  # a program is in use
@@ -42,8 +43,9 @@ def status_layout(spec: EngineSpec) -> data.StructLayout:
 
 
 def monitor_layout(spec: EngineSpec) -> data.StructLayout:
-    """What a simulation measures. Unconnected, it costs nothing."""
+    """Lay out what a simulation measures; unconnected, it costs nothing."""
     return data.StructLayout({
+        "running": 1,  # an inference is under way
         "phase": Shape.cast(Phase),
         "layer": range(spec.layer_depth),
         "broadcast": 1,  # an activation goes to the PEs
@@ -93,7 +95,15 @@ class Engine(wiring.Component):
     def __init__(self, spec: EngineSpec, *, program: Program | None = None) -> None:
         self.spec = spec
         self.program = program
-        self._words = contents(program.image, spec) if program else {}
+        if program and program.spec != spec:
+            raise BadInputError(
+                "the program was encoded for another engine; encode it for this one"
+            )
+        # Initial words of bank 0 by section and PE.
+        self._words = {
+            (kind, pe): words(memories(spec)[kind].record, fields)
+            for (kind, pe), fields in (read_image(spec, program.image) if program else {}).items()
+        }
         super().__init__({
             "i_load": In(load_stream()),
             "i_x": In(x_stream(spec)),
@@ -118,7 +128,7 @@ class Engine(wiring.Component):
         pes = [
             ProcessingElement(
                 spec,
-                init={kind: words for (kind, pe), words in self._words.items() if pe == index},
+                init={kind: init for (kind, pe), init in self._words.items() if pe == index},
             )
             for index in range(spec.pes)
         ]
@@ -233,6 +243,7 @@ class Engine(wiring.Component):
             self.status.program.eq(program),
             self.status.input_words.eq(control.input_words),
             self.status.output_words.eq(control.output_words),
+            self.monitor.running.eq(control.running),
             self.monitor.phase.eq(control.phase),
             self.monitor.layer.eq(control.layer),
             self.monitor.broadcast.eq(scanner.o.valid & room),
@@ -244,7 +255,7 @@ class Engine(wiring.Component):
     def _program_memory(
         self, m: Module, kind: Section, loader: Loader, control: Control
     ) -> BankedMemory:
-        """A memory of the program that the PEs share, connected to the loader."""
+        """Make a memory of the program that the PEs share, connected to the loader."""
         described: Memory = memories(self.spec)[kind]
         ram = BankedMemory(
             struct(described.record),

@@ -8,9 +8,13 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
+
     from secateur.format import Record
 
-__all__ = ["struct"]
+__all__ = ["struct", "words"]
 
 
 def struct(record: Record) -> data.StructLayout:
@@ -19,3 +23,8 @@ def struct(record: Record) -> data.StructLayout:
         field.name: signed(field.width) if field.signed else unsigned(field.width)
         for field in record.fields
     })
+
+
+def words(record: Record, fields: Mapping[str, ArrayLike]) -> list[int]:
+    """Pack int64[count] per field of ``record`` into words as :func:`struct` takes them apart."""
+    return [int.from_bytes(word.tobytes(), "little") for word in record.pack(fields)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amaranth import *
-from amaranth.lib import crc, data, stream, wiring
+from amaranth.lib import crc, data, stream, wiring  # pyright: ignore[reportAttributeAccessIssue]
 from amaranth.lib.wiring import In, Out
 
 from secateur.format import (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amaranth import *
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class BankedMemory(wiring.Component):
     read_bank: Signal
     read_address: Signal
     read_enable: Signal
-    read_word: Signal
+    read_word: Any  # of `shape`: a signal, or a view of one
     write_bank: Signal
     write_address: Signal
     write_enable: Signal
@@ -71,14 +71,13 @@ class BankedMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = Shape.cast(self.shape).width
-        words = memory.MemoryData(
-            shape=unsigned(width), depth=self.depth * self.banks, init=self.init
-        )
         # Few words belong into distributed RAM; the block RAMs are for the program.
         small = self.depth * self.banks <= 64
         m.submodules.memory = ram = memory.Memory(
-            words, attrs={"ram_style": "distributed" if small else "block"}
+            shape=unsigned(Shape.cast(self.shape).width),
+            depth=self.depth * self.banks,
+            init=self.init,
+            attrs={"ram_style": "distributed" if small else "block"},
         )
         read, write = ram.read_port(), ram.write_port()
 

@@ -193,7 +193,7 @@ class ProcessingElement(wiring.Component):
         )
 
     def _value_of(self, m: Module, code: Value) -> Value:
-        """The weight that ``code`` stands for."""
+        """Turn a code into the weight that it stands for."""
         if not self.spec.codebook_bits:
             return code
         shape = signed(self.spec.weight_width)

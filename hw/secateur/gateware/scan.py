@@ -17,7 +17,7 @@ __all__ = ["Scanner", "column_layout"]
 
 
 def column_layout(spec: EngineSpec) -> data.StructLayout:
-    """A non-zero activation and the address of its column word."""
+    """Lay out a non-zero activation and the address of its column word."""
     return data.StructLayout({
         "column": range(spec.column_depth),
         # One bit more than an activation, so that signed and unsigned ones share a multiplier.
