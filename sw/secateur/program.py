@@ -1,0 +1,216 @@
+"""The program: what one engine runs, and the file that keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from secateur.container import pack_container, read_container, write_file
+from secateur.description import Description, ProgramLayer
+from secateur.engine import EngineSpec
+from secateur.errors import BadInputError
+from secateur.format import Section, memories
+from secateur.image import IncompleteImageError, RefusedImageError, read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["Program"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A network encoded for one engine.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        The only engine that accepts the program.
+    image : bytes
+        What the engine's load stream takes.
+    network, network_digest : str
+        Name and digest of the network.
+    inputs : int
+        Length of the network's x.
+    input_order : tuple of int
+        Inputs that are left, in the order in which the engine takes them.
+    layers : tuple of ProgramLayer
+    """
+
+    spec: EngineSpec
+    image: bytes = field(repr=False)
+    network: str
+    network_digest: str
+    inputs: int
+    input_order: tuple[int, ...]
+    layers: tuple[ProgramLayer, ...]
+
+    @property
+    def id(self) -> int:
+        """CRC-32 that ends the image; the engine's ``status.program`` while it runs it."""
+        return int.from_bytes(self.image[-4:], "little")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the program file, in hexadecimal."""
+        return hashlib.sha256(self._body()).hexdigest()
+
+    @property
+    def outputs(self) -> int:
+        """Length of the network's y."""
+        return self.layers[-1].rows
+
+    @property
+    def output_order(self) -> tuple[int, ...]:
+        """Outputs, in the order in which the engine gives them."""
+        return self.layers[-1].order
+
+    @property
+    def _words(self) -> list[int]:
+        """Words of the input, then of each layer's output."""
+        orders = [self.input_order, *(layer.order for layer in self.layers)]
+        return [-(-len(order) // self.spec.lanes) for order in orders]
+
+    @property
+    def input_words(self) -> int:
+        """Words of ``lanes`` activations that the engine takes per inference."""
+        return self._words[0]
+
+    @property
+    def output_words(self) -> int:
+        """Words of ``lanes`` activations that the engine gives per inference."""
+        return self._words[-1]
+
+    def arrange(self, x: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Turn network inputs into words of the x stream.
+
+        Parameters
+        ----------
+        x : int64[..., inputs]
+            Each representable in the first layer's input format.
+
+        Returns
+        -------
+        int64[..., input_words, lanes]
+            Bit patterns, from 0 to ``2**activation_width - 1``.
+
+        Raises
+        ------
+        BadInputError
+            If x has another length, or a value is out of range.
+        """
+        x = np.asarray(x)
+        kind = self.layers[0].input
+        if x.shape[-1:] != (self.inputs,) or not kind.holds(x):
+            raise BadInputError(
+                f"x must be [..., {self.inputs}] from {kind.lowest} to {kind.highest}, not "
+                f"{x.shape} from {x.min(initial=0)} to {x.max(initial=0)}"
+            )
+        words = np.zeros((*x.shape[:-1], self.input_words * self.spec.lanes), dtype=np.int64)
+        words[..., : len(self.input_order)] = x[..., self.input_order]
+        words &= (1 << self.spec.activation_width) - 1
+        return words.reshape(*x.shape[:-1], self.input_words, self.spec.lanes)
+
+    def restore(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Turn words of the y stream into network outputs.
+
+        Parameters
+        ----------
+        words : int64[..., output_words, lanes]
+            Bit patterns, from 0 to ``2**activation_width - 1``.
+
+        Returns
+        -------
+        int64[..., outputs]
+
+        Raises
+        ------
+        BadInputError
+            If the shape is another one.
+        """
+        words = np.asarray(words)
+        if words.shape[-2:] != (self.output_words, self.spec.lanes):
+            raise BadInputError(
+                f"y must be [..., {self.output_words}, {self.spec.lanes}], not {words.shape}"
+            )
+        flat = words.reshape(*words.shape[:-2], -1)[..., : self.outputs]
+        if self.layers[-1].output.signed:
+            sign = 1 << (self.spec.activation_width - 1)
+            flat = (flat ^ sign) - sign
+        y = np.empty(flat.shape, dtype=np.int64)
+        y[..., self.output_order] = flat
+        return y
+
+    def storage(self) -> dict[str, int]:
+        """Bits that the program occupies on chip, by what they hold."""
+        widths = {section: memory.record.width for section, memory in memories(self.spec).items()}
+        words = self._words
+        weights = sum(layer.weights for layer in self.layers)
+        columns = sum(words[:-1]) * self.spec.lanes * self.spec.pes
+        codes = len(self.layers) << self.spec.codebook_bits if self.spec.codebook_bits else 0
+        return {
+            "weights": weights * self.spec.code_width,
+            "indices": weights * self.spec.index_width,
+            "padding": sum(layer.padding for layer in self.layers) * widths[Section.WEIGHTS],
+            "columns": columns * widths[Section.COLUMNS],
+            "codebooks": codes * self.spec.weight_width,
+            "biases": sum(words[1:]) * widths[Section.BIASES],
+            "layers": len(self.layers) * widths[Section.LAYERS],
+        }
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of :meth:`storage` per weight that is left."""
+        return sum(self.storage().values()) / sum(layer.weights for layer in self.layers)
+
+    def _body(self) -> bytes:
+        """Everything in the file but its SHA-256."""
+        description = Description(
+            engine=self.spec.to_dict(),
+            network=self.network,
+            network_digest=self.network_digest,
+            inputs=self.inputs,
+            input_order=self.input_order,
+            layers=self.layers,
+        )
+        return pack_container(description.to_json(), self.image)
+
+    def save(self, path: Path) -> None:
+        """Write the program file: all of it or nothing."""
+        write_file(path, self._body())
+
+    @classmethod
+    def load(cls, path: Path) -> Program:
+        """Read :meth:`save`'s file.
+
+        Raises
+        ------
+        BadInputError
+            If the file is missing, truncated, altered, of another kind or of another version.
+        """
+        text, image = read_container(path)
+        try:
+            description = Description.from_json(text)
+            program = cls(
+                spec=EngineSpec.from_dict(description.engine),
+                image=image,
+                network=description.network,
+                network_digest=description.network_digest,
+                inputs=description.inputs,
+                input_order=description.input_order,
+                layers=description.layers,
+            )
+            table = read_image(program.spec, image).get((Section.LAYERS, 0), {})
+            found = [[*table.get(name, ())] for name in ("source_words", "rows_words")]
+            if found != [program._words[:-1], program._words[1:]]:
+                raise BadInputError("it describes another image")
+        except (BadInputError, RefusedImageError, IncompleteImageError) as error:
+            raise BadInputError(
+                f"{path} holds no valid program ({error}); make it again with `secateur encode`"
+            ) from None
+        return program
