@@ -82,7 +82,7 @@ class Requantizer(wiring.Component):
         shifted_signed = Signal()
         shifted_negative = Signal()
 
-        # Cycle 2: round and saturate. Neither bound depends on the rounded value: the largest number
+        # Cycle 2: round and saturate. Neither bound needs the rounded value: the largest number
         # stays what it is when rounded up, and what lies below the smallest does not get above it.
         # So the increment, of an activation's width, runs beside the comparisons, which look at
         # the quotient's sign and at whether the bits above an activation agree with it.

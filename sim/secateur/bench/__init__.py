@@ -1,0 +1,1 @@
+"""Test bench library: streams, the cocotb runner, the stream contract, the test benches."""
