@@ -1,0 +1,199 @@
+"""From a float model to the integer network that the hardware computes bit for bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from secateur.codebook import centroids, nearest
+from secateur.engine import RANGES
+from secateur.errors import BadInputError
+from secateur.fixed import NumberFormat, Requant
+from secateur.model import dense_layers
+from secateur.network import Layer, Network
+from secateur.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from secateur.model import DenseLayer
+    from secateur.progress import Progress
+    from secateur.settings import QuantizeSettings
+
+__all__ = ["best_fraction", "quantize", "round_to"]
+
+#: Largest shift of :class:`secateur.fixed.Requant`, bits.
+MOST_SHIFT = 47
+
+
+def round_to(
+    values: NDArray[np.floating], fraction: int, target: NumberFormat
+) -> NDArray[np.int64]:
+    """Round half up to multiples of ``2**-fraction`` and saturate: float[...] to int64[...]."""
+    scaled = np.floor(np.asarray(values, dtype=np.float64) * 2.0**fraction + 0.5)
+    return np.clip(scaled, target.lowest, target.highest).astype(np.int64)
+
+
+def best_fraction(
+    values: NDArray[np.floating],
+    target: NumberFormat,
+    quantized: Callable[[int], NDArray[np.int64]] | None = None,
+) -> int:
+    """Choose the bits after the binary point that lose least.
+
+    The squared error counts, so that a few outliers saturate where that makes all other values
+    more precise. Of equally good ones the smallest fraction is taken: it has the smallest integers.
+
+    Parameters
+    ----------
+    values : float[...]
+        In real units.
+    target : NumberFormat
+        What they are stored as.
+    quantized : callable, optional
+        Gives the integers for a fraction; :func:`round_to` by default.
+
+    Examples
+    --------
+    >>> best_fraction(np.array([0.0, 0.25, 1.0]), NumberFormat(width=8, signed=False))
+    2
+    >>> best_fraction(np.array([0.3] * 999 + [1.1]), NumberFormat(width=4, signed=True))
+    4
+    """
+    values = np.asarray(values, dtype=np.float64)
+    largest = np.abs(values).max(initial=0.0)
+    if largest == 0.0:
+        return 0
+    # The largest fraction at which nothing saturates by more than rounding, and some around it.
+    fitting = int(np.floor(np.log2(target.highest) - np.log2(largest)))
+    errors = {}
+    for fraction in range(fitting - target.width, fitting + target.width):
+        integers = round_to(values, fraction, target) if quantized is None else quantized(fraction)
+        errors[fraction] = float(np.square(integers * 2.0**-fraction - values).sum())
+    return min(errors, key=lambda fraction: (errors[fraction], fraction))
+
+
+def quantize(
+    module: nn.Module,
+    x: NDArray[np.float32],
+    settings: QuantizeSettings,
+    name: str,
+    progress: Progress = silent,
+) -> Network:
+    """Quantise a float model.
+
+    Every scale is a power of two, chosen for each layer by :func:`best_fraction`: weights from
+    themselves, activations from what the float model computes for ``x``. Biases are rounded in
+    the accumulator's scale. After a ReLU activations are unsigned, otherwise signed; the input is
+    signed only if ``x`` has a negative value. Weights that are zero stay zero.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Any supported module; it is left as it is.
+    x : float32[n, features]
+        Calibration inputs from the training split; the first ``settings.calibration_images``
+        of them are used.
+    settings : QuantizeSettings
+    name : str
+        The network's.
+    progress : callable
+        Told after every layer.
+
+    Raises
+    ------
+    BadInputError
+        If the module is not supported, ``x`` does not fit it, a layer has no weight left after
+        rounding, or needs wider accumulators than the engine can have.
+    """
+    dense = dense_layers(module)
+    columns = dense[0].weight.shape[1]
+    values = np.asarray(x[: settings.calibration_images], dtype=np.float64)
+    if values.ndim != 2 or values.shape[1:] != (columns,) or not len(values):
+        raise BadInputError(
+            f"calibration inputs must be at least one row of {columns} numbers, not {x.shape}; "
+            f"calibrate with the examples that the model was trained on"
+        )
+    if not np.isfinite(values).all():
+        raise BadInputError("calibration inputs hold NaN or infinity; remove those examples")
+    source = NumberFormat(width=settings.activation_width, signed=bool((values < 0).any()))
+    fraction = best_fraction(values, source)
+    layers = []
+    for done, layer in enumerate(dense):
+        values = values @ layer.weight.double().numpy().T
+        if layer.bias is not None:
+            values += layer.bias.double().numpy()
+        if layer.relu:
+            values = np.maximum(values, 0.0)
+        layers.append(_layer(layer, source, fraction, values, settings))
+        source, fraction = layers[-1].requant.output, layers[-1].output_fraction
+        progress(done + 1, len(dense), f"layer {layer.name}")
+    return Network(name=name, layers=tuple(layers))
+
+
+def _layer(
+    dense: DenseLayer,
+    source: NumberFormat,
+    fraction: int,
+    outputs: NDArray[np.float64],
+    settings: QuantizeSettings,
+) -> Layer:
+    """Quantise one layer, given its input's format and its outputs for the calibration inputs."""
+    weights, codebook, weight_fraction = _weights(dense, settings)
+    output = NumberFormat(width=settings.activation_width, signed=not dense.relu)
+    accumulator_fraction = fraction + weight_fraction
+    # The requantiser shifts right only, and not farther than MOST_SHIFT.
+    output_fraction = min(
+        max(best_fraction(outputs, output), accumulator_fraction - MOST_SHIFT),
+        accumulator_fraction,
+    )
+    bias = np.zeros(len(weights)) if dense.bias is None else dense.bias.double().numpy()
+    # Wide enough that a bias which is too large is found below, narrow enough for int64 sums.
+    wide = NumberFormat(width=62, signed=True)
+    layer = Layer(
+        name=dense.name,
+        weights=weights,
+        bias=round_to(bias, accumulator_fraction, wide),
+        weight_width=settings.weight_width,
+        input=source,
+        requant=Requant(
+            shift=accumulator_fraction - output_fraction, output=output, relu=dense.relu
+        ),
+        codebook=codebook,
+        input_fraction=fraction,
+        weight_fraction=weight_fraction,
+        output_fraction=output_fraction,
+    )
+    widest = RANGES["accumulator_width"][1]
+    if layer.accumulator_width > widest:
+        raise BadInputError(
+            f"layer {dense.name!r} needs accumulators of {layer.accumulator_width} bits and "
+            f"{widest} is the most; lower quantize.activation_width or quantize.weight_width"
+        )
+    return layer
+
+
+def _weights(
+    dense: DenseLayer, settings: QuantizeSettings
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, int]:
+    """Give a layer's integer weights, its codebook if it is to have one, and their fraction."""
+    weights = dense.weight.double().numpy()
+    target = NumberFormat(width=settings.weight_width, signed=True)
+    survivors = weights[weights != 0]
+    if not settings.codebook_bits or not len(survivors):
+        fraction = best_fraction(weights, target)
+        return round_to(weights, fraction, target), None, fraction
+    # One code is zero, which padding entries need.
+    shared = centroids(survivors, (1 << settings.codebook_bits) - 1)
+
+    def values(fraction: int) -> NDArray[np.int64]:
+        return np.unique(np.append(round_to(shared, fraction, target), 0))
+
+    fraction = best_fraction(
+        survivors, target, lambda fraction: nearest(values(fraction), survivors * 2.0**fraction)
+    )
+    return nearest(values(fraction), weights * 2.0**fraction), values(fraction), fraction
