@@ -35,7 +35,7 @@ class Control(wiring.Component):
     spec : EngineSpec
         The engine.
     loaded : bool
-        Whether bank 0 holds a program out of reset.
+        Whether bank 0 holds a program from the start.
 
     Members
     -------
@@ -117,7 +117,7 @@ class Control(wiring.Component):
             "commit": In(1),
             "committed": Out(1),
             "bank": Out(1),
-            "loaded": Out(1, init=loaded),  # pyright: ignore[reportCallIssue]: stubs lag
+            "loaded": Out(1),
             "write_bank": Out(1),
             "layer": Out(range(spec.layer_depth)),
             "layer_enable": Out(1),
@@ -148,12 +148,17 @@ class Control(wiring.Component):
         spec = self.spec
         quiet = Signal()  # no inference is under way and no x has begun
         ready = Signal()  # the program's shapes are known
+        # Reset does not change the memories, so what they hold outlives it.
+        loaded = Signal(init=self._loaded, reset_less=True)
+        bank = Signal(reset_less=True)
         m.d.comb += [
             quiet.eq(~self.input_occupied),
+            self.loaded.eq(loaded),
+            self.bank.eq(bank),
             # A table without a last layer ends where it ends, so that no program hangs the engine.
             self.last.eq(self.descriptor.last | (self.layer == spec.layer_depth - 1)),
             self.first.eq(self.layer == 0),
-            self.write_bank.eq(~self.bank if spec.banks == 2 else 0),
+            self.write_bank.eq(~bank if spec.banks == 2 else 0),
             self.input_open.eq(ready & ~self.commit & ~(self.begin if spec.banks == 1 else 0)),
             self.phase.eq(Phase.SETUP),
             self.running.eq(1),
@@ -167,7 +172,9 @@ class Control(wiring.Component):
                 m.d.comb += self.clear.eq(1)
                 m.d.sync += self.clear_address.eq(self.clear_address + 1)
                 with m.If(self.clear_address == spec.row_depth - 1):
-                    m.next = "read shape" if self._loaded else "idle"
+                    m.next = "idle"
+                    with m.If(loaded):
+                        m.next = "read shape"
 
             with m.State("idle"):
                 m.d.comb += self.running.eq(0)
@@ -176,14 +183,14 @@ class Control(wiring.Component):
                 if spec.banks == 1:
                     m.d.comb += self.begun.eq(quiet)
                     with m.If(self.begin & quiet):
-                        m.d.sync += [self.loaded.eq(0), ready.eq(0)]
+                        m.d.sync += [loaded.eq(0), ready.eq(0)]
                 with m.If(self.input_full):
                     m.next = "read layer"
                 with m.Elif(self.commit & quiet):
                     m.d.comb += self.committed.eq(1)
-                    m.d.sync += [self.loaded.eq(1), ready.eq(0)]
+                    m.d.sync += [loaded.eq(1), ready.eq(0)]
                     if spec.banks == 2:
-                        m.d.sync += self.bank.eq(~self.bank)
+                        m.d.sync += bank.eq(~bank)
                     m.next = "read shape"
 
             # The layer table says how long x and y are.

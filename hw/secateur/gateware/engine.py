@@ -58,14 +58,15 @@ class Engine(wiring.Component):
     """Run any program that fits, inference after inference, on its own.
 
     An x may be taken in while the one before is computed; y comes in the order of x. Every
-    stream may be held up at any time and for any time.
+    stream may be held up at any time and for any time. Reset forgets inputs and a program that is
+    being loaded; the program in use stays.
 
     Parameters
     ----------
     spec : EngineSpec
         The engine.
     program : Program, optional
-        Initial contents: the program is in use out of reset.
+        Initial contents: the program is in use from the start.
 
     Raises
     ------
@@ -137,7 +138,7 @@ class Engine(wiring.Component):
         wiring.connect(m, drain.o, wiring.flipped(self.o_y))
 
         # Programs.
-        program = Signal(32, init=self.program.id if self.program else 0)
+        program = Signal(32, init=self.program.id if self.program else 0, reset_less=True)
         m.d.comb += [
             control.begin.eq(loader.begin),
             loader.begun.eq(control.begun),
