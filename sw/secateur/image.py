@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from secateur.engine import EngineSpec
 
-__all__ = ["Contents", "IncompleteImageError", "RefusedImageError", "read_image", "write_image"]
+__all__ = [
+    "CRC_SIZE",
+    "Contents",
+    "IncompleteImageError",
+    "RefusedImageError",
+    "parse_image",
+    "read_image",
+    "write_image",
+]
 
 #: Words of every memory, by section and PE (0 where the PEs share one): field to int64[words].
 Contents: TypeAlias = "dict[tuple[Section, int], dict[str, NDArray[np.int64]]]"
@@ -77,10 +85,14 @@ def write_image(spec: EngineSpec, contents: Contents) -> bytes:
 
 
 def read_image(spec: EngineSpec, image: bytes) -> Contents:
+    """Unpack an image: the first value of :func:`parse_image`."""
+    return parse_image(spec, image)[0]
+
+
+def parse_image(spec: EngineSpec, image: bytes) -> tuple[Contents, int]:
     """Unpack an image with the rules, and in the order, in which an engine checks it.
 
-    Bytes after the end of the image are ignored. Where two sections write the same words, the
-    later one counts.
+    Where two sections write the same words, the later one counts.
 
     Parameters
     ----------
@@ -89,8 +101,10 @@ def read_image(spec: EngineSpec, image: bytes) -> Contents:
 
     Returns
     -------
-    Contents
+    contents : Contents
         The words that the image writes.
+    size : int
+        Bytes of the image, its CRC-32 included; an engine ignores what follows.
 
     Raises
     ------
@@ -142,7 +156,7 @@ def read_image(spec: EngineSpec, image: bytes) -> Contents:
         raise IncompleteImageError(f"the image ends after {len(image)} bytes")
     if zlib.crc32(image[:position]) != crc:
         raise RefusedImageError(LoadError.CRC)
-    return contents
+    return contents, position + CRC_SIZE
 
 
 def _pack_one(record: Record, **fields: int) -> bytes:

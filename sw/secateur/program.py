@@ -13,7 +13,7 @@ from secateur.description import Description, ProgramLayer
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError
 from secateur.format import Section, memories
-from secateur.image import IncompleteImageError, RefusedImageError, read_image
+from secateur.image import CRC_SIZE, IncompleteImageError, RefusedImageError, parse_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ class Program:
     @property
     def id(self) -> int:
         """CRC-32 that ends the image; the engine's ``status.program`` while it runs it."""
-        return int.from_bytes(self.image[-4:], "little")
+        return int.from_bytes(self.image[-CRC_SIZE:], "little")
 
     @property
     def digest(self) -> str:
@@ -205,9 +205,10 @@ class Program:
                 input_order=description.input_order,
                 layers=description.layers,
             )
-            table = read_image(program.spec, image).get((Section.LAYERS, 0), {})
+            contents, size = parse_image(program.spec, image)
+            table = contents.get((Section.LAYERS, 0), {})
             found = [[*table.get(name, ())] for name in ("source_words", "rows_words")]
-            if found != [program._words[:-1], program._words[1:]]:
+            if size != len(image) or found != [program._words[:-1], program._words[1:]]:
                 raise BadInputError("it describes another image")
         except (BadInputError, RefusedImageError, IncompleteImageError) as error:
             raise BadInputError(
