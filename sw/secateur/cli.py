@@ -1,0 +1,187 @@
+"""The command line: one subcommand for each stage, and `build` for all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from secateur.build import build
+from secateur.errors import BadInputError, CheckFailedError
+from secateur.progress import Display
+from secateur.project import Project
+from secateur.stage import find_stages, run_alone
+from secateur.summary import show
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from secateur.stage import Stage
+
+__all__ = ["command", "main"]
+
+#: Where artefacts are read from and written to if nothing else is said.
+FOLDER = Path("build")
+
+#: Caches of tools, in the folder that `make setup` fills, by the variables that move them there.
+CACHES = {"YOWASP_CACHE_DIR": "yowasp", "MPLCONFIGDIR": "matplotlib"}
+
+HELP = """
+Prune a PyTorch network and run what is left on a small FPGA, bit for bit as computed.
+
+PROJECT is a TOML file that says what to do; examples/digits.toml is one. Exit codes: 0 is
+success, 1 a failed check, 2 bad input.
+"""
+
+BUILD_HELP = """
+Run every stage on PROJECT and show the results.
+
+A stage is run again only if its settings, its input files, its sources or its tools have changed.
+All artefacts end up in a folder of their own below FOLDER, with report.html and report.json.
+
+\b
+Example:
+  secateur build examples/digits.toml
+"""
+
+
+class _Commands(click.Group):
+    """Turns the errors of Secateur into one sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BadInputError as error:
+            _fail(ctx, str(error), 2)
+        except CheckFailedError as error:
+            _fail(ctx, str(error), 1)
+        except KeyboardInterrupt:
+            _fail(ctx, "interrupted", 130)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands]  # in the order of the way, not of the alphabet
+
+
+def _fail(ctx: click.Context, sentence: str, code: int) -> None:
+    click.echo(f"secateur: {sentence}", err=True)
+    ctx.exit(code)
+
+
+def _project() -> click.Argument:
+    return click.Argument(["project"], type=click.Path(path_type=Path))
+
+
+def _display() -> Display:
+    return Display(Console(stderr=True))
+
+
+def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
+    """Make the subcommand of one stage; ``makers`` says which stage writes an artefact."""
+    first, *others = stage.outputs
+    names = {f"input_{number}": name for number, name in enumerate(stage.inputs)}
+
+    def callback(project: Path, folder: Path, output: Path | None, **given: Path | None) -> None:
+        settings = Project.load(project)
+        inputs = {names[key]: path or folder / names[key] for key, path in given.items()}
+        for name, path in inputs.items():
+            if not path.is_file():
+                raise BadInputError(
+                    f"{path} does not exist; make it with `secateur {makers[name]}`"
+                )
+        inputs |= {name: folder / name for name in stage.optional if (folder / name).is_file()}
+        display = _display()
+        with display.step(stage.name) as progress:
+            written = run_alone(stage, settings, inputs, output or FOLDER / first, progress)
+        for path in written:
+            click.echo(path)
+
+    reads = ", ".join((*stage.inputs, *stage.optional)) or "the project only"
+    beside = f"; beside the first: {', '.join(others)}" if others else ""
+    text = f"{stage.description}\n\n\b\nReads: {reads}\nWrites: {first}{beside}"
+    return click.Command(
+        stage.name,
+        callback=callback,
+        short_help=stage.summary,
+        help=f"{text}\n\n\b\nExample:\n  {stage.example}",
+        params=[
+            _project(),
+            *(
+                click.Argument(
+                    [key],
+                    metavar=f"[{name.upper()}]",
+                    required=False,
+                    type=click.Path(path_type=Path),
+                )
+                for key, name in names.items()
+            ),
+            click.Option(
+                ["--from", "folder"],
+                type=click.Path(path_type=Path, file_okay=False),
+                default=FOLDER,
+                show_default=True,
+                help="Where to read artefacts that are not given.",
+            ),
+            click.Option(
+                ["-o", "--output"],
+                type=click.Path(path_type=Path, dir_okay=False),
+                help=f"File to write.  [default: {FOLDER / first}]",
+            ),
+        ],
+    )
+
+
+def _build_command(stages: Mapping[str, Stage]) -> click.Command:
+    def callback(project: Path, output: Path) -> None:
+        folder = build(Project.load(project), output, stages=stages, display=_display())
+        report = folder / "report.json"
+        if report.exists():
+            show(Console(), json.loads(report.read_text()))
+        files = ", ".join(sorted(path.name for path in folder.iterdir()))
+        click.echo(f"The files are in {folder}{os.sep}: {files}")
+
+    return click.Command(
+        "build",
+        callback=callback,
+        short_help="run every stage, from the project to the report",
+        help=BUILD_HELP,
+        params=[
+            _project(),
+            click.Option(
+                ["-o", "--output"],
+                metavar="FOLDER",
+                type=click.Path(path_type=Path, file_okay=False),
+                default=FOLDER,
+                show_default=True,
+                help="Where to keep results.",
+            ),
+        ],
+    )
+
+
+def command(stages: Mapping[str, Stage] | None = None) -> click.Group:
+    """Make the command ``secateur`` from ``stages``, by default the installed ones."""
+    stages = find_stages() if stages is None else stages
+    makers = {artefact: stage.name for stage in stages.values() for artefact in stage.outputs}
+    commands = [_build_command(stages)]
+    commands += [_stage_command(stage, makers) for stage in stages.values()]
+    group = _Commands(
+        "secateur",
+        help=HELP,
+        commands={each.name: each for each in commands if each.name},
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    return click.version_option(package_name="secateur", message="%(prog)s %(version)s")(group)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    for variable, name in CACHES.items():
+        cache = Path(sys.prefix) / "cache" / name
+        if cache.is_dir():
+            os.environ.setdefault(variable, str(cache))
+    command()(prog_name="secateur")

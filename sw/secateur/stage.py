@@ -1,0 +1,215 @@
+"""A stage: what turns the artefacts of earlier stages into the next ones."""
+
+from __future__ import annotations
+
+import graphlib
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Literal
+
+from secateur.errors import BadInputError, CheckFailedError
+from secateur.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from secateur.progress import Progress
+    from secateur.project import Project
+
+__all__ = ["Context", "Stage", "execute", "find_stages", "order", "run_alone"]
+
+#: Entry points that stages are found by.
+GROUP = "secateur.stages"
+
+#: What the extra `train` installs, as it is imported.
+EXTRA = "torch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a stage is given.
+
+    Parameters
+    ----------
+    project : Project
+        The settings.
+    inputs : mapping of str to Path
+        The files to read, by the artefacts' names; optional ones that do not exist are left out.
+    outputs : mapping of str to Path
+        The files to write, all of them, by the artefacts' names. They move to their places only
+        when the stage has ended well.
+    work : Path
+        An empty folder for everything else, such as the logs of tools. It is kept if a check
+        fails, and deleted otherwise.
+    progress : callable
+        To be called now and then in anything that takes over a second.
+    """
+
+    project: Project
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+    work: Path
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step on the way, one subcommand of the command line.
+
+    Parameters
+    ----------
+    name : str
+        The subcommand.
+    summary : str
+        One line for the list of subcommands, without a full stop.
+    description : str
+        What it does, for its help.
+    example : str
+        A command line, for its help.
+    layer : {"sw", "hw", "sim"}
+        Where it is implemented: its result is made again when the sources there or below change.
+    run : callable
+        Reads ``context.inputs`` and writes ``context.outputs``.
+    inputs, optional : tuple of str
+        Artefacts of other stages that it needs; artefacts that it uses where they exist.
+    outputs : tuple of str
+        Artefacts that it writes; ``-o`` says where the first one goes, the rest go beside it.
+    settings : tuple of str
+        Sections of the project that decide its result.
+    tools : tuple of str
+        Distributions whose versions decide its result.
+    """
+
+    name: str
+    summary: str
+    description: str
+    example: str
+    layer: Literal["sw", "hw", "sim"]
+    run: Callable[[Context], None]
+    inputs: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    outputs: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+
+
+def find_stages() -> dict[str, Stage]:
+    """Every installed stage by name, in the order in which they run."""
+    return order(point.load() for point in entry_points(group=GROUP))
+
+
+def order(stages: Iterable[Stage]) -> dict[str, Stage]:
+    """Sort stages so that each comes after those whose artefacts it reads.
+
+    Raises
+    ------
+    ValueError
+        If two stages write the same artefact, or one needs an artefact that none writes.
+    graphlib.CycleError
+        If stages wait for each other.
+    """
+    by_name = {stage.name: stage for stage in stages}
+    makers: dict[str, str] = {}
+    for stage in by_name.values():
+        for artefact in stage.outputs:
+            if artefact in makers:
+                raise ValueError(f"{artefact} is written by {makers[artefact]} and {stage.name}")
+            makers[artefact] = stage.name
+    needs: dict[str, set[str]] = {}
+    for stage in by_name.values():
+        orphans = sorted({*stage.inputs} - set(makers))
+        if orphans:
+            raise ValueError(f"{stage.name} reads {orphans}, which no stage writes")
+        needs[stage.name] = {
+            makers[name] for name in (*stage.inputs, *stage.optional) if name in makers
+        }
+    return {name: by_name[name] for name in graphlib.TopologicalSorter(needs).static_order()}
+
+
+@contextmanager
+def execute(
+    stage: Stage,
+    project: Project,
+    inputs: Mapping[str, Path],
+    target: Path,
+    progress: Progress = silent,
+) -> Iterator[Path]:
+    """Run a stage; within the context, a folder beside ``target`` holds all of its outputs.
+
+    Raises
+    ------
+    BadInputError
+        If the folder cannot be written, or a package that the stage needs is not installed.
+    CheckFailedError
+        Whatever check of the stage fails.
+    """
+    work = target.with_name(f"{target.name}.work")
+    made = work / "outputs"
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        made.mkdir(parents=True)
+        (work / "scratch").mkdir()
+    except OSError as error:
+        raise BadInputError(f"{target.parent} cannot be written: {error.strerror}") from None
+    context = Context(
+        project=project,
+        inputs=inputs,
+        outputs={name: made / name for name in stage.outputs},
+        work=work / "scratch",
+        progress=progress,
+    )
+    try:
+        stage.run(context)
+        missing = [name for name, path in context.outputs.items() if not path.is_file()]
+        if missing:
+            raise RuntimeError(f"stage {stage.name} ended without writing {missing}")
+        yield made
+    except CheckFailedError:
+        shutil.rmtree(made)  # half-written results go, the logs that the sentence names stay
+        raise
+    except BaseException as error:
+        shutil.rmtree(work)
+        if isinstance(error, ModuleNotFoundError) and error.name == EXTRA:
+            raise BadInputError(
+                f"`secateur {stage.name}` needs {error.name}, which is not installed; "
+                "run `pip install secateur[train]`"
+            ) from None
+        raise
+    shutil.rmtree(work)
+
+
+def run_alone(
+    stage: Stage,
+    project: Project,
+    inputs: Mapping[str, Path],
+    output: Path,
+    progress: Progress = silent,
+) -> list[Path]:
+    """Run one stage on files that exist, and put its results at ``output`` and beside it.
+
+    Parameters
+    ----------
+    stage : Stage
+        What to run.
+    project : Project
+        The settings.
+    inputs : mapping of str to Path
+        The file of each of ``stage.inputs``, and those of ``stage.optional`` that there are.
+    output : Path
+        Where the first of ``stage.outputs`` goes; the others go into the same folder.
+    progress : callable
+        Told of what is done.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    places = [output, *(output.with_name(name) for name in stage.outputs[1:])]
+    with execute(stage, project, inputs, output, progress) as made:
+        for name, place in zip(stage.outputs, places, strict=True):
+            (made / name).replace(place)
+    return places

@@ -1,0 +1,180 @@
+"""The stages from a project to a program, and the report: thin adapters of the Python API.
+
+Each imports what it adapts only when it runs, so that the command line starts at once, and works
+without PyTorch where nothing is trained.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from secateur.project import Project
+from secateur.stage import Stage
+from secateur.summary import SOURCES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from secateur.stage import Context
+
+__all__ = ["ENCODE", "PRUNE", "QUANTIZE", "REPORT", "TRAIN"]
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _train(context: Context) -> None:
+    from secateur import checkpoint, data, model
+    from secateur.train import train
+
+    dataset = data.load(context.project.data)
+    module = train(context.project, dataset, context.progress)
+    checkpoint.save(module, context.outputs["model.safetensors"])
+    _write(context.outputs["train.json"], {"accuracy": model.accuracy(module, dataset.test)})
+
+
+TRAIN = Stage(
+    name="train",
+    summary="train the dense network, or take the trained one that the project names",
+    description="Train the dense network of PROJECT, or load the checkpoint that it names.",
+    example="secateur train examples/digits.toml -o build/model.safetensors",
+    layer="sw",
+    run=_train,
+    outputs=("model.safetensors", "train.json"),
+    settings=("seed", "data", "network", "train"),
+    tools=("torch", "numpy", "scikit-learn"),
+)
+
+
+def _prune(context: Context) -> None:
+    from secateur import checkpoint, data, model
+    from secateur.prune import prune
+
+    dataset = data.load(context.project.data)
+    module = checkpoint.load(context.inputs["model.safetensors"]).module
+    pruning = prune(module, context.project, dataset, context.progress)
+    checkpoint.save(pruning.module, context.outputs["pruned.safetensors"])
+    _write(
+        context.outputs["prune.json"],
+        {
+            "accuracy_before_retraining": model.accuracy(pruning.unretrained, dataset.test),
+            "accuracy": model.accuracy(pruning.module, dataset.test),
+            "layers": [
+                {"name": layer.name, "weights": layer.weights, "nonzeros": layer.non_zeros}
+                for layer in pruning.layers
+            ],
+        },
+    )
+
+
+PRUNE = Stage(
+    name="prune",
+    summary="remove the connections of small magnitude and retrain the rest",
+    description=(
+        "Remove the connections of small magnitude, in rounds, and retrain the rest from the "
+        "values that they have. Removed connections stay zero."
+    ),
+    example=(
+        "secateur prune examples/digits.toml build/model.safetensors -o build/pruned.safetensors"
+    ),
+    layer="sw",
+    run=_prune,
+    inputs=("model.safetensors",),
+    outputs=("pruned.safetensors", "prune.json"),
+    settings=("seed", "data", "train", "prune"),
+    tools=("torch", "numpy", "scikit-learn"),
+)
+
+
+def _quantize(context: Context) -> None:
+    from secateur import checkpoint, data, model
+    from secateur.quantize import quantize
+
+    project = context.project
+    dataset = data.load(project.data)
+    module = checkpoint.load(context.inputs["pruned.safetensors"]).module
+    network = quantize(module, dataset.train.x, project.quantize, project.name, context.progress)
+    network.save(context.outputs["network.safetensors"])
+    _write(
+        context.outputs["quantize.json"],
+        {
+            "accuracy": model.accuracy(network, dataset.test),
+            "accumulator_width": network.accumulator_width,
+        },
+    )
+
+
+QUANTIZE = Stage(
+    name="quantize",
+    summary="turn the model into integers, which are what the hardware computes",
+    description=(
+        "Turn weights, biases and activations into integers with scales that are powers of two, "
+        "calibrated on training examples. The result is the definition of what the hardware "
+        "computes."
+    ),
+    example=(
+        "secateur quantize examples/digits.toml build/pruned.safetensors "
+        "-o build/network.safetensors"
+    ),
+    layer="sw",
+    run=_quantize,
+    inputs=("pruned.safetensors",),
+    outputs=("network.safetensors", "quantize.json"),
+    settings=("name", "data", "quantize"),
+    tools=("torch", "numpy", "scikit-learn"),
+)
+
+
+def _encode(context: Context) -> None:
+    from secateur.encode import encode, fit
+    from secateur.network import Network
+
+    network = Network.load(context.inputs["network.safetensors"])
+    spec = fit(network, **context.project.engine.fit_arguments())
+    encode(network, spec).save(context.outputs["program.sct"])
+
+
+ENCODE = Stage(
+    name="encode",
+    summary="pack the weights that are left into a program for the engine",
+    description=(
+        "Deal the rows of each layer to the processing elements and pack the weights that are "
+        "left. What the project does not say about the engine is the smallest that holds the "
+        "network."
+    ),
+    example="secateur encode examples/digits.toml build/network.safetensors -o build/program.sct",
+    layer="sw",
+    run=_encode,
+    inputs=("network.safetensors",),
+    outputs=("program.sct",),
+    settings=("engine",),
+    tools=("numpy",),
+)
+
+
+def _report(context: Context) -> None:
+    from secateur.report import report
+
+    outputs = context.outputs
+    report(
+        context.project, context.inputs, html=outputs["report.html"], data=outputs["report.json"]
+    )
+
+
+REPORT = Stage(
+    name="report",
+    summary="gather the results of all stages in one page",
+    description=(
+        "Gather the results of the stages in one page that needs no other file, and in JSON. "
+        "A stage that was not run is named there."
+    ),
+    example="secateur report examples/digits.toml --from build -o build/report.html",
+    layer="sw",
+    run=_report,
+    optional=tuple(SOURCES),
+    outputs=("report.html", "report.json"),
+    settings=tuple(Project.model_fields),
+    tools=("jinja2", "matplotlib", "numpy"),
+)
