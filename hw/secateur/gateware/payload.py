@@ -1,0 +1,129 @@
+"""A memory that is written in whole words or single bytes, and read as a stream of either."""
+
+from __future__ import annotations
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from secateur.gateware.cobs import frame_stream
+
+__all__ = ["PayloadBuffer", "read_layout"]
+
+
+def read_layout(size: int) -> data.StructLayout:
+    """What to read from the start of a buffer of ``size`` bytes.
+
+    ``words`` says whether as words or as bytes, ``length`` how many of them, at least one.
+    """
+    return data.StructLayout({"words": 1, "length": range(size + 1)})
+
+
+class PayloadBuffer(wiring.Component):
+    """Hold one payload.
+
+    Reading gives one word or byte a cycle from three cycles after ``i_read`` was taken.
+
+    Parameters
+    ----------
+    size : int
+        Bytes; a power of two.
+    word_size : int
+        Bytes of a word; a power of two, at most half of ``size``.
+
+    Members
+    -------
+    write_address, write_data, write_enable : In
+        Word to write, and which of its bytes.
+    i_read : In(stream.Signature(read_layout(size)))
+        Read from the start. Not ready before the last read was delivered to its end.
+    o_byte : Out(frame_stream())
+        Bytes, little-endian.
+    o_word : Out(stream.Signature(8 * word_size))
+        Words.
+    """
+
+    LATENCY = 3
+
+    write_address: Signal
+    write_data: Signal
+    write_enable: Signal
+    i_read: stream.Interface
+    o_byte: stream.Interface
+    o_word: stream.Interface
+
+    def __init__(self, size: int, *, word_size: int) -> None:
+        self.size, self.word_size = size, word_size
+        super().__init__({
+            "write_address": In(range(size // word_size)),
+            "write_data": In(8 * word_size),
+            "write_enable": In(word_size),
+            "i_read": In(stream.Signature(read_layout(size))),
+            "o_byte": Out(frame_stream()),
+            "o_word": Out(stream.Signature(8 * word_size)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        depth = self.size // self.word_size
+        m.submodules.memory = ram = memory.Memory(
+            memory.MemoryData(shape=unsigned(8 * self.word_size), depth=depth, init=()),
+            attrs={"ram_style": "block", "no_rw_check": 1},
+        )
+        write, read = ram.write_port(granularity=8), ram.read_port()
+        m.d.comb += [
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            write.en.eq(self.write_enable),
+        ]
+
+        words = Signal()
+        left = Signal(range(self.size + 1))
+        active = Signal()
+        last = Signal()
+        taken = Signal()
+        word_taken = Signal()
+        lane = Signal((self.word_size - 1).bit_length())
+        m.d.comb += [
+            active.eq(left != 0),
+            self.i_read.ready.eq(~active),
+            last.eq(left == 1),
+        ]
+
+        # Cycle 0: `address` goes to the memory. Cycle 1: the word leaves it, for a register:
+        # what a block RAM gives comes too late in the cycle to go further.
+        address = Signal.like(self.write_address)
+        word = Signal(8 * self.word_size)
+        fetched = Signal()
+        valid = Signal()
+        move = Signal()
+        m.d.comb += [
+            move.eq(~valid | word_taken),
+            read.addr.eq(address),
+            read.en.eq(active & (~fetched | move)),
+        ]
+        with m.If(read.en):
+            m.d.sync += [address.eq(address + 1), fetched.eq(1)]
+        with m.If(move):
+            m.d.sync += [word.eq(read.data), valid.eq(fetched)]
+
+        # Cycle 2: out.
+        m.d.comb += [
+            self.o_word.valid.eq(valid & words),
+            self.o_word.payload.eq(word),
+            self.o_byte.valid.eq(valid & ~words),
+            self.o_byte.payload.data.eq(word.word_select(lane, 8)),
+            self.o_byte.payload.last.eq(last),
+            taken.eq(valid & Mux(words, self.o_word.ready, self.o_byte.ready)),
+            word_taken.eq(taken & (words | (lane == self.word_size - 1))),
+        ]
+        with m.If(taken):
+            m.d.sync += left.eq(left - 1)
+            with m.If(~words):
+                m.d.sync += lane.eq(lane + 1)
+        with m.If((taken & last) | ~active):
+            m.d.sync += [address.eq(0), fetched.eq(0), valid.eq(0), lane.eq(0)]
+        with m.If(self.i_read.valid & ~active):
+            m.d.sync += [words.eq(self.i_read.payload.words), left.eq(self.i_read.payload.length)]
+
+        return m

@@ -1,0 +1,303 @@
+"""Do what requests ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from secateur.gateware.cobs import frame_stream
+from secateur.gateware.drain import y_stream
+from secateur.gateware.engine import status_layout
+from secateur.gateware.frame import request_layout
+from secateur.gateware.input import x_stream
+from secateur.gateware.loader import load_stream
+from secateur.gateware.payload import PayloadBuffer, read_layout
+from secateur.gateware.respond import Body, Responder
+from secateur.protocol import (
+    LOAD,
+    PROTOCOL_VERSION,
+    RESPONSE_MARK,
+    Code,
+    Command,
+    activation_size,
+    word_size,
+)
+
+if TYPE_CHECKING:
+    from secateur.engine import EngineSpec
+
+__all__ = ["Terminal"]
+
+#: log2 of the cycles that a LOAD or an INFER may take: many times what the largest engine needs.
+LIMIT_BITS = 24
+#: Bits of the count of an image's bytes, more than any FPGA stores.
+TAKEN_BITS = 24
+
+
+class Terminal(wiring.Component):
+    """Serve one request after the other between the frames and the engine.
+
+    Every wait ends: the engine's after ``2**limit_bits`` cycles, with ``TIMEOUT``. A stream towards
+    the engine then goes on offering, as its rules demand, and requests that need it are answered
+    with ``BUSY`` until the engine has taken all; STATUS always works.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        The engine.
+    size : int
+        Largest payload of a request, and largest y, bytes; a power of two.
+    clock : int
+        What STATUS tells, Hz.
+    limit_bits : int
+        See above; at most 31.
+
+    Members
+    -------
+    i : In(stream.Signature(request_layout(size)))
+        Requests; taken with the last byte of the response.
+    o_read, i_byte, i_word
+        The request's payload, see :class:`secateur.gateware.payload.PayloadBuffer`.
+    o : Out(frame_stream())
+        Responses.
+    o_load, o_x, i_y, status
+        The engine. ``i_y`` is always ready.
+    """
+
+    i: stream.Interface
+    o_read: stream.Interface
+    i_byte: stream.Interface
+    i_word: stream.Interface
+    o: stream.Interface
+    o_load: stream.Interface
+    o_x: stream.Interface
+    i_y: stream.Interface
+    status: data.View
+
+    def __init__(
+        self, spec: EngineSpec, *, size: int, clock: int, limit_bits: int = LIMIT_BITS
+    ) -> None:
+        self.spec, self.size, self.clock, self.limit_bits = spec, size, clock, limit_bits
+        super().__init__({
+            "i": In(stream.Signature(request_layout(size))),
+            "o_read": Out(stream.Signature(read_layout(size))),
+            "i_byte": In(frame_stream()),
+            "i_word": In(stream.Signature(8 * word_size(spec))),
+            "o": Out(frame_stream()),
+            "o_load": Out(load_stream()),
+            "o_x": Out(x_stream(spec)),
+            "i_y": In(y_stream(spec)),
+            "status": In(status_layout(spec)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        spec, request, status = self.spec, self.i.payload, self.status
+        word_bits = word_size(spec).bit_length() - 1
+        lane_width = 8 * activation_size(spec)
+        m.submodules.reply = reply = PayloadBuffer(self.size, word_size=word_size(spec))
+        m.submodules.responder = responder = Responder()
+        wiring.connect(m, reply.o_byte, responder.i_y)
+        wiring.connect(m, responder.o, wiring.flipped(self.o))
+
+        # x goes to the engine as it is read, an image while `feeding`. An offset goes nowhere,
+        # and a payload out of order is discarded.
+        feeding = Signal()
+        discard = Signal()
+        first = Signal()
+        taken = Signal(TAKEN_BITS)
+        m.d.comb += [
+            self.o_x.valid.eq(self.i_word.valid),
+            self.i_word.ready.eq(self.o_x.ready),
+            self.o_load.valid.eq(self.i_byte.valid & feeding),
+            self.o_load.payload.data.eq(self.i_byte.payload.data),
+            self.o_load.payload.first.eq(first),
+            self.i_byte.ready.eq(Mux(feeding, self.o_load.ready, discard)),
+        ]
+        with m.If(self.o_load.valid & self.o_load.ready):
+            m.d.sync += [
+                feeding.eq(~self.i_byte.payload.last),
+                first.eq(0),
+                taken.eq(taken + 1),
+            ]
+
+        # y goes into the reply buffer whenever there is one to be waited for.
+        waiting = Signal()
+        y_words = Signal(range(self.size // word_size(spec) + 1))
+        y_fits = ~y_words[-1]
+        m.d.comb += [
+            self.i_y.ready.eq(1),
+            reply.i_read.payload.words.eq(0),
+            reply.i_read.payload.length.eq(y_words << word_bits),
+            reply.write_address.eq(y_words),
+            reply.write_enable.eq((self.i_y.valid & waiting & y_fits).replicate(word_size(spec))),
+        ]
+        with m.If(self.i_y.valid & waiting & y_fits):
+            m.d.sync += y_words.eq(y_words + 1)
+        for lane in range(spec.lanes):
+            m.d.comb += [
+                self.o_x.payload[lane].eq(self.i_word.payload.word_select(lane, lane_width)),
+                reply.write_data.word_select(lane, lane_width).eq(self.i_y.payload.data[lane]),
+            ]
+
+        # Cycles of the inference, both those of the first word of x and of the last of y included:
+        # counting begins a cycle after that of x, and goes on for one after that of y. Until then,
+        # and during a LOAD, only the limit counts.
+        timer = Signal(self.limit_bits + 1)
+        late = timer[-1]
+        unmeasured = Signal()
+        has_result = Signal()
+        sequence = Signal(8)
+        restart = Signal()
+        counting = Signal()
+        m.d.sync += counting.eq(waiting | feeding)
+        with m.If(restart | (unmeasured & self.o_x.valid & self.o_x.ready)):
+            m.d.sync += timer.eq(0)
+        with m.Elif(counting & ~late):
+            m.d.sync += timer.eq(timer + 1)
+        with m.If(self.o_x.valid & self.o_x.ready):
+            m.d.sync += unmeasured.eq(0)
+        m.d.comb += [
+            responder.result.sequence.eq(sequence),
+            responder.result.program.eq(status.program),
+            responder.result.cycles.eq(timer),
+            responder.status.version.eq(PROTOCOL_VERSION),
+            responder.status.fingerprint.eq(spec.fingerprint),
+            responder.status.taken.eq(taken),
+            responder.status.max_payload.eq(self.size),
+            responder.status.clock.eq(self.clock),
+        ]
+        for name in ("loaded", "busy", "loading", "committing", "error", "program"):
+            m.d.comb += responder.status[name].eq(status[name])
+
+        # What decides about a request, a cycle before it does.
+        nothing = Signal()
+        whole_x = Signal()
+        image = Signal()
+        occupied = Signal()
+        m.d.sync += [
+            nothing.eq(request.length == 0),
+            whole_x.eq(request.length == status.input_words << word_bits),
+            image.eq(request.length > LOAD.size),
+            occupied.eq(status.busy | status.committing),
+        ]
+        offset_place = Signal(2)
+        follows = Signal()
+        fresh = Signal()  # the offset is `taken`; it is 0
+
+        response = responder.i.payload
+        m.d.comb += [
+            response.head.command.eq(request.command | RESPONSE_MARK),
+            response.head.sequence.eq(request.sequence),
+        ]
+
+        def respond(code: Code | Value, body: Body = Body.NONE) -> None:
+            m.d.sync += [response.head.code.eq(code), response.body.eq(body)]
+            m.next = "respond"
+
+        def read(*, words: int, length: Value, then: str) -> None:
+            """Start reading the payload, which is known to be idle."""
+            m.d.comb += [
+                self.o_read.payload.words.eq(words),
+                self.o_read.payload.length.eq(length),
+                self.o_read.valid.eq(1),
+            ]
+            m.next = then
+
+        with m.FSM():
+            with m.State("idle"):
+                with m.If(self.i.valid):
+                    m.next = "decide"
+            with m.State("decide"):
+                with m.If(request.code != Code.OK):
+                    respond(request.code)
+                with m.Else(), m.Switch(request.command):
+                    with m.Case(Command.STATUS):
+                        respond(Code.LENGTH)
+                        with m.If(nothing):
+                            respond(Code.OK, Body.STATUS)
+                    with m.Case(Command.LOAD):
+                        with m.If(~image):
+                            respond(Code.LENGTH)
+                        with m.Elif(~self.o_read.ready):
+                            respond(Code.BUSY)
+                        with m.Else():
+                            m.d.sync += [follows.eq(1), fresh.eq(1), offset_place.eq(0)]
+                            read(words=0, length=request.length, then="offset")
+                    with m.Case(Command.INFER):
+                        with m.If(~status.loaded):
+                            respond(Code.PROGRAM)
+                        with m.Elif(~whole_x):
+                            respond(Code.LENGTH)
+                        with m.Elif(occupied | ~self.o_read.ready):
+                            respond(Code.BUSY)
+                        with m.Else():
+                            m.d.comb += restart.eq(1)
+                            m.d.sync += [
+                                sequence.eq(request.sequence),
+                                has_result.eq(0),
+                                unmeasured.eq(1),
+                                waiting.eq(1),
+                                y_words.eq(0),
+                            ]
+                            read(words=1, length=status.input_words, then="infer")
+                    with m.Case(Command.READ):
+                        with m.If(~nothing):
+                            respond(Code.LENGTH)
+                        with m.Elif(~has_result):
+                            respond(Code.RESULT)
+                        with m.Else():
+                            m.next = "read reply"
+                    with m.Default():
+                        respond(Code.COMMAND)
+            with m.State("offset"):
+                m.d.comb += discard.eq(1)
+                with m.If(self.i_byte.valid):
+                    known = Cat(taken, C(0, 32 - TAKEN_BITS)).word_select(offset_place, 8)
+                    m.d.sync += [
+                        follows.eq(follows & (self.i_byte.payload.data == known)),
+                        fresh.eq(fresh & (self.i_byte.payload.data == 0)),
+                        offset_place.eq(offset_place + 1),
+                    ]
+                    with m.If(offset_place == LOAD.size - 1):
+                        m.next = "order"
+            with m.State("order"):
+                m.next = "load"
+                with m.If(fresh):
+                    m.d.sync += [first.eq(1), taken.eq(0)]
+                with m.If(fresh | (follows & status.loading)):
+                    m.d.comb += restart.eq(1)
+                    m.d.sync += [feeding.eq(1), has_result.eq(0)]
+                with m.Else():
+                    m.next = "discard"
+            with m.State("discard"):
+                m.d.comb += discard.eq(1)
+                with m.If(self.i_byte.valid & self.i_byte.payload.last):
+                    respond(Code.ORDER)
+            with m.State("load"):
+                with m.If(~feeding):
+                    respond(Code.OK, Body.STATUS)
+                with m.Elif(late):
+                    respond(Code.TIMEOUT)
+            with m.State("infer"):
+                with m.If(late):
+                    m.d.sync += [waiting.eq(0), unmeasured.eq(0)]
+                    respond(Code.TIMEOUT)
+                with m.Elif(self.i_y.valid & self.i_y.payload.last):
+                    m.d.sync += [waiting.eq(0), has_result.eq(y_fits)]
+                    respond(Code.LARGE)
+                    with m.If(y_fits):
+                        m.next = "read reply"
+            with m.State("read reply"):
+                m.d.comb += reply.i_read.valid.eq(1)
+                respond(Code.OK, Body.RESULT)
+            with m.State("respond"):
+                m.d.comb += responder.i.valid.eq(1)
+                with m.If(responder.i.ready):
+                    m.d.comb += self.i.ready.eq(1)
+                    m.next = "idle"
+
+        return m

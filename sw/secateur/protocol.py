@@ -1,0 +1,315 @@
+"""The protocol between host and board: one specification for host, gateware and documentation.
+
+Requests and responses are frames: bytes with a CRC-16, stuffed by COBS and ended by a zero byte,
+over a UART with 8 data bits, no parity and one stop bit. ``docs/protocol.md`` tells the whole.
+"""
+
+from __future__ import annotations
+
+import binascii
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from cobs import cobs
+
+from secateur.errors import BadInputError
+from secateur.format import Field, LoadError, Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from secateur.engine import EngineSpec
+    from secateur.program import Program
+
+__all__ = [
+    "CRC_SIZE",
+    "LOAD",
+    "PAYLOAD_RANGE",
+    "PROTOCOL_VERSION",
+    "REQUEST",
+    "RESPONSE",
+    "RESPONSE_MARK",
+    "RESULT",
+    "STATUS",
+    "Code",
+    "Command",
+    "DamagedFrameError",
+    "Status",
+    "activation_size",
+    "check_payload",
+    "frame",
+    "markdown",
+    "pack",
+    "pack_words",
+    "unframe",
+    "unpack",
+    "unpack_words",
+    "word_size",
+]
+
+#: Version of everything in this file; STATUS tells it in its first byte, whatever the version.
+PROTOCOL_VERSION = 1
+#: Bytes of the CRC-16 (XMODEM) that ends a frame.
+CRC_SIZE = 2
+#: Set in the command of a response.
+RESPONSE_MARK = 0x80
+#: Smallest and largest payload that hardware is built for, bytes; powers of two between them.
+PAYLOAD_RANGE = (256, 65536)
+
+
+class Command(enum.IntEnum):
+    """What a request asks for."""
+
+    NONE = 0  #: in responses only: no command could be read from the damaged frame
+    STATUS = 1
+    LOAD = 2
+    INFER = 3
+    READ = 4
+
+
+class Code(enum.IntEnum):
+    """How a request ended. Everything but ``OK`` has changed nothing, unless it says so."""
+
+    OK = 0
+    DAMAGED = 1
+    OVERSIZED = 2
+    COMMAND = 3
+    LENGTH = 4
+    ORDER = 5
+    PROGRAM = 6
+    BUSY = 7
+    RESULT = 8
+    LARGE = 9
+    TIMEOUT = 10
+
+
+#: Payload of the request, payload of the response, and what happens.
+COMMANDS = {
+    Command.STATUS: ("none", "STATUS", "Tells the board's state."),
+    Command.LOAD: (
+        "LOAD, then at least one byte of a program image",
+        "STATUS",
+        "Hands bytes to the loader. Offset 0 starts an image; any other offset must equal the "
+        "bytes taken so far of an image that is neither complete nor refused.",
+    ),
+    Command.INFER: (
+        "the words of x",
+        "RESULT, then the words of y",
+        "Runs the network once. x must have exactly the words that the program expects.",
+    ),
+    Command.READ: (
+        "none",
+        "RESULT, then the words of y",
+        "Repeats the last INFER's answer. A LOAD or an INFER that was not refused discards it.",
+    ),
+}
+
+#: What each code means, as the rest of the sentence "the board answered that ...".
+MEANINGS = {
+    Code.OK: "the request was done",
+    Code.DAMAGED: "the frame was damaged on its way",
+    Code.OVERSIZED: "the payload is larger than its frame buffer",
+    Code.COMMAND: "it does not know the command",
+    Code.LENGTH: "the payload has the wrong length for the command",
+    Code.ORDER: "the offset does not follow the bytes that it has taken",
+    Code.PROGRAM: "no program is loaded",
+    Code.BUSY: "the engine is occupied",
+    Code.RESULT: "there is no result to read",
+    Code.LARGE: "the result is larger than its reply buffer (it is lost)",
+    Code.TIMEOUT: "the engine did not finish in time (the result is lost)",
+}
+
+REQUEST = Record((
+    Field("command", 8, "what to do"),
+    Field("sequence", 8, "any number; the response repeats it"),
+))
+RESPONSE = Record((
+    Field("command", 8, "the request's command, plus 128"),
+    Field("sequence", 8, "the request's sequence"),
+    Field("code", 8, "how the request ended"),
+))
+LOAD = Record((Field("offset", 32, "place in the image of the byte that follows"),))
+#: The flags come before what a commit changes: a status without ``loading`` and ``committing`` is
+#: consistent, although the hardware takes no snapshot of it.
+STATUS = Record((
+    Field("version", 8, "version of the protocol"),
+    Field("loaded", 1, "a program is in use"),
+    Field("busy", 1, "the engine holds a part of x or computes"),
+    Field("loading", 1, "an image has begun and is neither complete nor refused"),
+    Field("committing", 1, "an image is complete and waits for the engine to be idle"),
+    Field("reserved", 4, "zero"),
+    Field("error", 8, "why the last image was refused; 0 if it was not"),
+    Field("fingerprint", 32, "fingerprint of the engine"),
+    Field("max_payload", 32, "largest payload of a request, and largest y, bytes"),
+    Field("clock", 32, "clock of the engine, Hz"),
+    Field("taken", 32, "bytes taken of the last image"),
+    Field("program", 32, "CRC-32 of the program in use"),
+))
+RESULT = Record((
+    Field("program", 32, "CRC-32 of the program that computed this y"),
+    Field("sequence", 8, "sequence of the INFER that asked for it"),
+    Field("cycles", 32, "from the first word of x to the last word of y, clock cycles"),
+))
+
+
+class DamagedFrameError(ValueError):
+    """Bytes that are not a frame: bad stuffing, a bad CRC or too few bytes."""
+
+
+def frame(body: bytes) -> bytes:
+    r"""Append the CRC, stuff, and end with a zero byte.
+
+    Examples
+    --------
+    >>> frame(b"\x01\x2a").hex()
+    '05012a19b600'
+    """
+    crc = binascii.crc_hqx(body, 0).to_bytes(CRC_SIZE, "little")
+    return cobs.encode(body + crc) + b"\0"
+
+
+def unframe(line: bytes) -> bytes:
+    """Undo :func:`frame`; ``line`` includes the zero byte at its end.
+
+    Raises
+    ------
+    DamagedFrameError
+        If it is not what :func:`frame` makes.
+    """
+    if not line.endswith(b"\0"):
+        raise DamagedFrameError("the frame has no end")
+    try:
+        raw = cobs.decode(line[:-1])
+    except cobs.DecodeError as error:
+        raise DamagedFrameError(f"the frame is not COBS: {error}") from error
+    body, crc = raw[:-CRC_SIZE], raw[-CRC_SIZE:]
+    if len(raw) < CRC_SIZE or binascii.crc_hqx(body, 0) != int.from_bytes(crc, "little"):
+        raise DamagedFrameError("the frame's CRC does not match")
+    return body
+
+
+def pack(record: Record, **fields: int) -> bytes:
+    """Pack one record; every field but ``reserved`` must be given.
+
+    Examples
+    --------
+    >>> pack(REQUEST, command=Command.READ, sequence=7)
+    b'\\x04\\x07'
+    """
+    if any(field.name == "reserved" for field in record.fields):
+        fields.setdefault("reserved", 0)
+    return record.pack({name: [value] for name, value in fields.items()}).tobytes()
+
+
+def unpack(record: Record, raw: bytes) -> dict[str, int]:
+    """Undo :func:`pack`; ``raw`` must hold at least the record and may go on behind it.
+
+    Raises
+    ------
+    DamagedFrameError
+        If it is shorter than the record.
+    """
+    if len(raw) < record.size:
+        raise DamagedFrameError(f"{len(raw)} bytes are too few for a record of {record.size}")
+    words = np.frombuffer(raw, np.uint8, record.size).reshape(1, -1)
+    return {name: int(values[0]) for name, values in record.unpack(words).items()}
+
+
+def activation_size(spec: EngineSpec) -> int:
+    """Bytes of an activation in x and y."""
+    return 1 if spec.activation_width <= 8 else 2
+
+
+def word_size(spec: EngineSpec) -> int:
+    """Bytes of a word of ``spec.lanes`` activations in x and y."""
+    return spec.lanes * activation_size(spec)
+
+
+def pack_words(words: NDArray[np.int64], spec: EngineSpec) -> bytes:
+    """Turn ``int64[words, lanes]`` of unsigned bit patterns into the payload that carries them."""
+    return words.astype(f"<u{activation_size(spec)}").tobytes()
+
+
+def unpack_words(raw: bytes, spec: EngineSpec) -> NDArray[np.int64]:
+    """Undo :func:`pack_words`."""
+    patterns = np.frombuffer(raw, f"<u{activation_size(spec)}")
+    return patterns.astype(np.int64).reshape(-1, spec.lanes)
+
+
+def check_payload(program: Program, max_payload: int) -> None:
+    """Refuse a program whose x or y does not fit into a frame.
+
+    Raises
+    ------
+    BadInputError
+        If ``max_payload`` bytes do not hold x, or not y.
+    """
+    for name, words in (("input", program.input_words), ("output", program.output_words)):
+        size = words * word_size(program.spec)
+        if size > max_payload:
+            enough = 1 << (size - 1).bit_length()
+            raise BadInputError(
+                f"the program's {name} takes {size} bytes and the hardware's frames carry "
+                f"{max_payload}; generate the hardware with max_payload = {enough}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """State of a board; the fields are those of :data:`STATUS`."""
+
+    version: int
+    loaded: bool
+    busy: bool
+    loading: bool
+    committing: bool
+    error: LoadError
+    fingerprint: int
+    max_payload: int
+    clock: int
+    taken: int
+    program: int
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Status:
+        """Read the payload of a STATUS or LOAD response.
+
+        Raises
+        ------
+        DamagedFrameError
+            If it is too short, or names an error that does not exist.
+        """
+        fields = unpack(STATUS, raw)
+        del fields["reserved"]
+        flags = {name: bool(fields.pop(name)) for name in ("loaded", "busy", "loading")}
+        try:
+            error = LoadError(fields.pop("error"))
+        except ValueError as wrong:
+            raise DamagedFrameError(f"the status is not one: {wrong}") from wrong
+        return cls(**flags, committing=bool(fields.pop("committing")), error=error, **fields)
+
+
+def markdown() -> str:
+    """Write the tables of ``docs/protocol.md``; ``python -m secateur.protocol`` prints them."""
+    lines = ["| command | value | payload | response | what happens |", "|---|---|---|---|---|"]
+    for command, (payload, response, meaning) in COMMANDS.items():
+        lines.append(f"| {command.name} | {command} | {payload} | {response} | {meaning} |")
+    lines += ["", "| code | value | the board says that |", "|---|---|---|"]
+    lines += [f"| {code.name} | {code} | {meaning} |" for code, meaning in MEANINGS.items()]
+    records = {"REQUEST": REQUEST, "RESPONSE": RESPONSE, "LOAD": LOAD, "STATUS": STATUS}
+    for name, record in (records | {"RESULT": RESULT}).items():
+        lines += ["", f"**{name}**, {record.size} bytes", "", "| bits | field | meaning |"]
+        lines.append("|---|---|---|")
+        start = 0
+        for field in record.fields:
+            end = start + field.width - 1
+            bits = f"{start}" if start == end else f"{start}-{end}"
+            lines.append(f"| {bits} | {field.name} | {field.meaning} |")
+            start = end + 1
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
