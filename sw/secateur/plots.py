@@ -16,6 +16,7 @@ from secateur.summary import RESOURCES, number
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
 __all__ = ["cycles_plot", "density_plot", "resources_plot", "utilization_plot", "weights_plot"]
@@ -49,21 +50,12 @@ WIDTH, BAR = 7.0, 0.34
 def density_plot(layers: Sequence[Mapping[str, Any]]) -> str:
     """Bars of the part of each layer's weights that is left."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 0.8 + BAR * len(layers)))
-        axes = figure.subplots()
-        bars = axes.barh(
+        figure = Figure(figsize=(WIDTH, 0.6 + BAR * len(layers)))
+        _parts(
+            figure.subplots(),
             [layer["name"] for layer in layers],
-            [100 * layer["density"] for layer in layers],
-            height=0.65,
-            color=FIRST,
+            [(layer["nonzeros"], layer["weights"]) for layer in layers],
         )
-        labels = [f"{number(layer['nonzeros'])} of {number(layer['weights'])}" for layer in layers]
-        axes.bar_label(bars, labels, padding=4)
-        axes.margins(x=0.25)
-        axes.invert_yaxis()
-        axes.xaxis.set_major_formatter(PercentFormatter())
-        axes.set_xlabel("weights left")
-        axes.grid(axis="x")
         return _svg(figure)
 
 
@@ -132,7 +124,7 @@ def utilization_plot(layers: Sequence[Mapping[str, Any]]) -> str:
         axes = figure.subplots()
         axes.bar(np.arange(part.size), part, width=0.75, color=FIRST)
         axes.axhline(part.mean(), color=SECOND, linewidth=1.2, label=f"mean {part.mean():.1f} %")
-        axes.xaxis.set_major_locator(MaxNLocator(min(16, max(1, part.size)), integer=True))
+        axes.set_xticks(np.arange(0, part.size, -(-part.size // 16)))
         axes.set_ylim(0, max(100.0, part.max()))
         axes.yaxis.set_major_formatter(PercentFormatter())
         axes.set_xlabel("PE")
@@ -148,28 +140,29 @@ def resources_plot(synthesis: Mapping[str, Mapping[str, Any]]) -> str:
         figure = Figure(figsize=(WIDTH, (0.9 + BAR * len(RESOURCES)) * len(synthesis)))
         grid = figure.subplots(len(synthesis), squeeze=False)
         for axes, (device, used) in zip(grid.flat, synthesis.items(), strict=True):
-            available = [used[f"{key}_available"] for key in RESOURCES]
-            part = [
-                100 * used[key] / (limit or 1)
-                for key, limit in zip(RESOURCES, available, strict=True)
-            ]
-            labels = [*RESOURCES.values()]
-            axes.barh(labels, [100.0] * len(part), height=0.65, color=GRID)
-            bars = axes.barh(labels, part, height=0.65, color=FIRST)
-            notes = [
-                f"{number(used[key])} of {number(limit)}"
-                for key, limit in zip(RESOURCES, available, strict=True)
-            ]
-            for bar, note in zip(bars, notes, strict=True):
-                axes.text(102, bar.get_y() + bar.get_height() / 2, note, va="center")
-            axes.set_xlim(0, 135)
-            axes.set_xticks(range(0, 101, 20))
-            axes.spines["left"].set_visible(False)
-            axes.tick_params(axis="y", length=0)
-            axes.invert_yaxis()
-            axes.xaxis.set_major_formatter(PercentFormatter())
+            _parts(
+                axes,
+                [*RESOURCES.values()],
+                [(used[key], used[f"{key}_available"]) for key in RESOURCES],
+            )
             axes.set_title(device, loc="left")
         return _svg(figure)
+
+
+def _parts(axes: Axes, labels: Sequence[str], values: Sequence[tuple[int, int]]) -> None:
+    """Draw bars of how much each first number is of the second, which is the whole width."""
+    percent = [100 * part / (whole or 1) for part, whole in values]
+    axes.barh(labels, [100.0] * len(values), height=0.65, color=GRID)
+    bars = axes.barh(labels, percent, height=0.65, color=FIRST)
+    for bar, (part, whole) in zip(bars, values, strict=True):
+        middle = bar.get_y() + bar.get_height() / 2
+        axes.text(102, middle, f"{number(part)} of {number(whole)}", va="center")
+    axes.set_xlim(0, 130)  # room for the numbers
+    axes.set_xticks(range(0, 101, 20))
+    axes.xaxis.set_major_formatter(PercentFormatter(decimals=0))
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(length=0)
+    axes.invert_yaxis()
 
 
 def _svg(figure: Figure) -> str:

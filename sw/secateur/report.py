@@ -26,6 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["collect", "report"]
 
+#: What each stage's JSON must hold.
+KEYS = {
+    "train.json": ("accuracy",),
+    "prune.json": ("accuracy", "accuracy_before_retraining", "layers"),
+    "quantize.json": ("accuracy",),
+    "simulation.json": (
+        *("accuracy", "outputs", "mismatches", "cycles", "ideal", "model", "layers"),
+    ),
+    "synthesis.json": (
+        *("device", "fmax_mhz", "clock_mhz", "seeds", "bitstream"),
+        *RESOURCES,
+        *(f"{key}_available" for key in RESOURCES),
+    ),
+}
+
 
 def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
     """Gather the stages' results.
@@ -49,35 +64,31 @@ def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
     BadInputError
         If a file is damaged, or belongs to another network than the rest.
     """
-    results = {stage: _read(files, f"{stage}.json", stage) for stage in ("train", "prune")}
-    results["quantize"] = _read(files, "quantize.json", "quantize")
-    results["simulate"] = _read(files, "simulation.json", "simulate")
-    results["synthesize"] = _read(files, "synthesis.json", "synthesize")
+    train, prune, quantize, simulation, synthesis = (_read(files, name) for name in KEYS)
     program = Program.load(files["program.sct"]) if "program.sct" in files else None
-    simulation, prune = results["simulate"], results["prune"]
     cycles = simulation.get("cycles", {})
-    device = results["synthesize"].get("device")
+    device = synthesis.get("device")
     return {
         "project": project.name,
         "seed": project.seed,
         "accuracy": {
-            "float": results["train"].get("accuracy"),
+            "float": train.get("accuracy"),
             "pruned_before_retraining": prune.get("accuracy_before_retraining"),
             "pruned": prune.get("accuracy"),
-            "quantized": results["quantize"].get("accuracy"),
+            "quantized": quantize.get("accuracy"),
             "rtl": simulation.get("accuracy"),
         },
         "layers": _layers(prune, program, simulation),
         "bit_exact": {key: simulation.get(key) for key in ("outputs", "mismatches")},
         "cycles": {
-            **{key: cycles.get(key) for key in ("mean", "min", "max")},
+            **{key: cycles.get(key) for key in ("mean", "min", "max", "period")},
             **{key: simulation.get(key) for key in ("ideal", "model")},
         },
         "storage": {
             "bits_per_weight": round(program.bits_per_weight, 3) if program else None,
             "bits": program.storage() if program else {},
         },
-        "synthesis": {device: results["synthesize"]} if device else {},
+        "synthesis": {device: synthesis} if device else {},
         "missing": [
             stage
             for stage in dict.fromkeys(SOURCES.values())
@@ -86,20 +97,22 @@ def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def _read(files: Mapping[str, Path], name: str, stage: str) -> dict[str, Any]:
+def _read(files: Mapping[str, Path], name: str) -> dict[str, Any]:
     """Read one stage's JSON, an empty one where there is none."""
     if name not in files:
         return {}
     try:
         value = json.loads(files[name].read_text())
-    except (OSError, ValueError) as error:
+        if not isinstance(value, dict):
+            raise TypeError("it is no JSON object")
+        missing = [key for key in KEYS[name] if key not in value]
+        missing += ["name" for layer in value.get("layers", ()) if "name" not in layer]
+        if missing:
+            raise TypeError(f"it has no {missing[0]!r}")
+    except (OSError, ValueError, TypeError) as error:
         raise BadInputError(
-            f"{files[name]} is not readable ({error}); make it again with `secateur {stage}`"
+            f"{files[name]} is damaged ({error}); make it again with `secateur {SOURCES[name]}`"
         ) from None
-    if not isinstance(value, dict):
-        raise BadInputError(
-            f"{files[name]} is no JSON object; make it again with `secateur {stage}`"
-        )
     return value
 
 

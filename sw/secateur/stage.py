@@ -118,14 +118,14 @@ def order(stages: Iterable[Stage]) -> dict[str, Stage]:
             if artefact in makers:
                 raise ValueError(f"{artefact} is written by {makers[artefact]} and {stage.name}")
             makers[artefact] = stage.name
-    needs: dict[str, set[str]] = {}
+    needs: dict[str, list[str]] = {}  # lists: the order must not depend on the hash seed
     for stage in by_name.values():
         orphans = sorted({*stage.inputs} - set(makers))
         if orphans:
             raise ValueError(f"{stage.name} reads {orphans}, which no stage writes")
-        needs[stage.name] = {
+        needs[stage.name] = [
             makers[name] for name in (*stage.inputs, *stage.optional) if name in makers
-        }
+        ]
     return {name: by_name[name] for name in graphlib.TopologicalSorter(needs).static_order()}
 
 

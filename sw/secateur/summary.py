@@ -94,7 +94,8 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     facts.add_row("of which wrong", number(exact["mismatches"]))
     facts.add_row("cycles an inference, measured", number(cycles["mean"]))
     facts.add_row("modelled", number(cycles["model"]))
-    facts.add_row("ideal", number(cycles["ideal"]))
+    facts.add_row("ideal: every PE always multiplies", number(cycles["ideal"]))
+    facts.add_row("cycles from one inference to the next", number(cycles["period"]))
     facts.add_row("stored bits a weight", number(report["storage"]["bits_per_weight"]))
     console.print(facts)
 
