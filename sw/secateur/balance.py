@@ -17,8 +17,8 @@ def balanced_order(loads: NDArray[np.int64], *, pes: int) -> NDArray[np.int64]:
 
     A layer takes as many cycles as its most loaded PE, and each PE must have as many rows as the
     next, or one fewer. Rows are dealt in rounds, heaviest first, each round's heaviest to the least
-    loaded PE (LPT with a bound on the number of jobs); then rows of the most and of the least
-    loaded PE are exchanged for as long as that helps. Within a PE heavy rows come first: what is
+    loaded PE (LPT with a bound on the number of jobs); then rows of the most loaded PE are
+    exchanged for lighter ones for as long as that helps. Within a PE heavy rows come first: what is
     sparse lies at the end of its columns, where it costs few padding entries.
 
     Parameters
@@ -61,7 +61,7 @@ def balanced_order(loads: NDArray[np.int64], *, pes: int) -> NDArray[np.int64]:
 
 
 def _exchange(dealt: NDArray[np.int64], weight: NDArray[np.int64], rows: int) -> bool:
-    """Exchange the two rows that best level the most and the least loaded PE.
+    """Exchange a row of the most loaded PE for a lighter one, of the least loaded PE that helps.
 
     Parameters
     ----------
@@ -78,21 +78,21 @@ def _exchange(dealt: NDArray[np.int64], weight: NDArray[np.int64], rows: int) ->
         False if no exchange helps.
     """
     totals = weight[dealt].sum(axis=0)
-    most, least = int(np.argmax(totals)), int(np.argmin(totals))
-    gap = int(totals[most] - totals[least])
+    most = int(np.argmax(totals))
     mine = np.flatnonzero(dealt[:, most] < rows)
-    theirs = np.flatnonzero(dealt[:, least] < rows)
-    theirs = theirs[np.argsort(weight[dealt[theirs, least]], kind="stable")]
-    heavy, light = weight[dealt[mine, most]], weight[dealt[theirs, least]]
-    # For each of mine, the two of theirs around half the gap below it.
-    above = np.searchsorted(light, heavy - gap / 2)
-    best = (gap, 0, 0)
-    for index in (np.minimum(above, light.size - 1), np.maximum(above - 1, 0)):
-        left = np.abs(gap - 2 * (heavy - light[index]))
-        row = int(np.argmin(left))
-        best = min(best, (int(left[row]), int(mine[row]), int(theirs[index[row]])))
-    if best[0] >= gap:
-        return False
-    _, a, b = best
-    dealt[a, most], dealt[b, least] = dealt[b, least], dealt[a, most]
-    return True
+    heavy = weight[dealt[mine, most]]
+    for other in np.argsort(totals, kind="stable"):
+        gap = int(totals[most] - totals[other])
+        theirs = np.flatnonzero(dealt[:, other] < rows)
+        theirs = theirs[np.argsort(weight[dealt[theirs, other]], kind="stable")]
+        light = weight[dealt[theirs, other]]
+        # For each of mine, the two of theirs around half the gap below it.
+        above = np.searchsorted(light, heavy - gap / 2)
+        for index in (np.minimum(above, light.size - 1), np.maximum(above - 1, 0)):
+            left = np.abs(gap - 2 * (heavy - light[index]))
+            row = int(np.argmin(left))
+            if left[row] < gap:
+                a, b = mine[row], theirs[index[row]]
+                dealt[a, most], dealt[b, other] = dealt[b, other], dealt[a, most]
+                return True
+    return False

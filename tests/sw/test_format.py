@@ -1,0 +1,172 @@
+import enum
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secateur.engine import EngineSpec
+from secateur.format import (
+    IMAGE_HEADER,
+    SECTION_HEADER,
+    Field,
+    LoadError,
+    Record,
+    Section,
+    memories,
+)
+from secateur.format_page import DEPTHS, TABLES, WIDTHS, update
+from secateur.image import RefusedImageError, parse_image, read_image, write_image
+
+PAGE = Path(__file__).parents[2] / "docs" / "format.md"
+SPECS = [
+    EngineSpec(pes=1, lanes=1),
+    EngineSpec(pes=16, lanes=4, codebook_bits=4, index_width=5, weight_width=9),
+    EngineSpec(
+        pes=256, lanes=64, weight_depth=2, column_depth=2, row_depth=2, activation_depth=4,
+        bias_depth=2, layer_depth=2, accumulator_width=48,
+    ),
+]  # fmt: skip
+
+
+def evaluate(expression, spec):
+    names = spec.to_dict() | {"log2": lambda value: int(math.log2(value))}
+    return eval(expression, {"__builtins__": {}}, names)
+
+
+@given(st.data())
+def test_unpack_undoes_pack(data):
+    fields = data.draw(
+        st.lists(st.tuples(st.integers(1, 48), st.booleans()), min_size=1, max_size=6)
+    )
+    record = Record(
+        tuple(Field(f"f{i}", width, "", signed) for i, (width, signed) in enumerate(fields))
+    )
+    count = data.draw(st.integers(0, 4))
+    columns = {}
+    for field in record.fields:
+        low = -(1 << (field.width - 1)) if field.signed else 0
+        high = (1 << (field.width - field.signed)) - 1
+        values = data.draw(st.lists(st.integers(low, high), min_size=count, max_size=count))
+        columns[field.name] = np.array(values, dtype=np.int64)
+    words = record.pack(columns)
+    assert words.shape == (count, record.size)
+    for name, values in record.unpack(words).items():
+        np.testing.assert_array_equal(values, columns[name])
+    # The same words by integer arithmetic.
+    for index, word in enumerate(words):
+        expected, shift = 0, 0
+        for field in record.fields:
+            expected |= (int(columns[field.name][index]) & ((1 << field.width) - 1)) << shift
+            shift += field.width
+        assert int.from_bytes(word.tobytes(), "little") == expected
+
+
+@pytest.mark.parametrize(("value", "signed"), [(16, False), (-1, False), (8, True), (-9, True)])
+def test_pack_refuses_what_does_not_fit(value, signed):
+    with pytest.raises(OverflowError, match=r"^value does not fit in 4 bits$"):
+        Record((Field("value", 4, "", signed),)).pack({"value": [value]})
+
+
+def test_pack_refuses_other_fields():
+    with pytest.raises(ValueError, match=r"^fields must be \['magic', 'version', 'fingerprint'\]"):
+        IMAGE_HEADER.pack({"magic": [1]})
+
+
+def test_headers_have_the_sizes_that_every_reader_relies_on():
+    assert (IMAGE_HEADER.size, SECTION_HEADER.size) == (9, 6)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_page_gives_the_widths_and_depths_of_every_engine(spec):
+    for section, memory in memories(spec).items():
+        assert memory.depth == evaluate(DEPTHS[section], spec)
+        for field in memory.record.fields:
+            name = "bias0" if section is Section.BIASES else field.name
+            if name in WIDTHS:
+                assert field.width == evaluate(WIDTHS[name], spec), name
+
+
+def test_widths_that_depend_on_the_engine_are_given_by_formulas():
+    small, large = (memories(spec) for spec in (SPECS[0], SPECS[2]))
+    for section, memory in small.items():
+        for a, b in zip(memory.record.fields, large[section].record.fields, strict=False):
+            assert a.width == b.width or a.name in WIDTHS
+
+
+def test_the_committed_page_is_up_to_date():
+    page = PAGE.read_text()
+    assert update(page) == page
+    for name in TABLES:
+        assert f"<!-- begin {name} -->" in page
+
+
+def test_a_page_gets_its_tables_and_keeps_its_text():
+    page = "a\n<!-- begin section-header -->\nold\n<!-- end -->\nb\n"
+    updated = update(page)
+    assert updated.startswith("a\n<!-- begin section-header -->\n| field | bits | meaning |\n")
+    assert updated.endswith("|\n<!-- end -->\nb\n")
+    assert "old" not in updated
+    assert update(updated) == updated
+
+
+def test_sections_and_errors_keep_their_numbers():
+    assert [(s.name, s.value) for s in Section] == [
+        ("END", 0), ("LAYERS", 1), ("WEIGHTS", 2), ("COLUMNS", 3), ("BIASES", 4), ("CODEBOOKS", 5),
+    ]  # fmt: skip
+    assert [(e.name, e.value) for e in LoadError] == [
+        ("NONE", 0), ("MAGIC", 1), ("VERSION", 2), ("ENGINE", 3), ("SECTION", 4), ("SIZE", 5),
+        ("CRC", 6),
+    ]  # fmt: skip
+    assert issubclass(LoadError, enum.IntEnum)
+
+
+SPEC = SPECS[1]
+ENTRIES = {"code": np.array([3, 15]), "zeros": np.array([0, 31])}
+
+
+def test_read_image_undoes_write_image():
+    contents = {
+        (Section.WEIGHTS, 15): ENTRIES,
+        (Section.WEIGHTS, 0): {k: v[:0] for k, v in ENTRIES.items()},
+    }
+    image = write_image(SPEC, contents)
+    read, size = parse_image(SPEC, image + b"more")
+    assert size == len(image)
+    assert {key: {k: v.tolist() for k, v in fields.items()} for key, fields in read.items()} == {
+        (Section.WEIGHTS, 15): {"code": [3, 15], "zeros": [0, 31]},
+        (Section.WEIGHTS, 0): {"code": [], "zeros": []},
+    }
+
+
+def test_an_image_byte_by_byte():
+    spec = EngineSpec(pes=1, lanes=1)
+    image = write_image(
+        spec, {(Section.WEIGHTS, 0): {"code": np.array([-2]), "zeros": np.array([5])}}
+    )
+    assert image[:-4] == (
+        b"SCTR\x01"
+        + spec.fingerprint.to_bytes(4, "little")
+        + b"\x02\x00\x01\x00\x00\x00"  # WEIGHTS, PE 0, one word
+        + b"\xfe\x05"
+        + bytes(6)
+    )
+
+
+def test_later_words_replace_earlier_ones():
+    parts = [
+        write_image(SPEC, {(Section.WEIGHTS, 2): ENTRIES}),
+        write_image(SPEC, {(Section.WEIGHTS, 2): {"code": np.array([7]), "zeros": np.array([1])}}),
+    ]
+    body = parts[0][:-10] + parts[1][9:-4]
+    image = body + zlib.crc32(body).to_bytes(4, "little")
+    words = read_image(SPEC, image)[Section.WEIGHTS, 2]
+    assert (words["code"].tolist(), words["zeros"].tolist()) == ([7, 15], [1, 31])
+
+
+def test_a_refusal_names_its_reason():
+    with pytest.raises(RefusedImageError, match=r"^the engine refuses the image: MAGIC$"):
+        parse_image(SPEC, bytes(9))

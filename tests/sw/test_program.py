@@ -1,0 +1,214 @@
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secateur.bench.networks import random_inputs, random_network
+from secateur.container import pack_container, write_file
+from secateur.encode import encode, fit
+from secateur.errors import BadInputError
+from secateur.program import Program
+
+NET = random_network(3, [30, 20, 10], density=0.3, dead=0.2)
+PROGRAM = encode(NET, fit(NET, pes=4))
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "net.sct"
+    PROGRAM.save(path)
+    return path
+
+
+def refusal(path):
+    with pytest.raises(BadInputError) as caught:
+        Program.load(path)
+    return str(caught.value)
+
+
+def altered(path, **changes):
+    """Write a file whose digest is right and whose description is not."""
+    image = changes.pop("image", PROGRAM.image)
+    text = json.loads(path.read_bytes()[16 : -len(PROGRAM.image) - 36])
+    write_file(path, pack_container(json.dumps(text | changes).encode(), image))
+
+
+def test_load_undoes_save(path):
+    program = Program.load(path)
+    assert program == PROGRAM
+    assert program.digest == PROGRAM.digest == hashlib.sha256(path.read_bytes()[:-32]).hexdigest()
+    assert program.id == int.from_bytes(program.image[-4:], "little")
+    assert [*path.parent.iterdir()] == [path]
+
+
+def test_encoding_is_deterministic():
+    assert encode(NET, PROGRAM.spec).digest == PROGRAM.digest
+
+
+def test_a_failed_save_leaves_nothing_behind(tmp_path):
+    folder = tmp_path / "net.sct"
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError):
+        PROGRAM.save(folder)
+    assert [*tmp_path.iterdir()] == [folder]
+
+
+def test_a_missing_file(tmp_path):
+    path = tmp_path / "net.sct"
+    assert refusal(path) == f"{path} does not exist; make it with `secateur encode`"
+
+
+def test_a_folder(tmp_path):
+    assert refusal(tmp_path) == (
+        f"{tmp_path} cannot be read (Is a directory); give the file that `secateur encode` writes"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"SECA", b"{}" * 100, b"\x80\x04N."])
+def test_another_kind_of_file(path, content):
+    path.write_bytes(content)
+    assert refusal(path) == (
+        f"{path} is not a program; give the file that `secateur encode` writes"
+    )
+
+
+def test_a_truncated_file_of_any_length(path):
+    whole = path.read_bytes()
+    for size in [*range(8, 200), *range(200, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        assert refusal(path) == f"{path} is truncated; make it again with `secateur encode`"
+
+
+@pytest.mark.parametrize("position", [12, -36 - len(PROGRAM.image)])
+def test_a_length_is_not_believed(path, position):
+    whole = bytearray(path.read_bytes())
+    whole[position : position + 4] = b"\xff" * 4
+    path.write_bytes(whole)
+    assert refusal(path) == f"{path} is truncated; make it again with `secateur encode`"
+
+
+def test_a_later_version(path):
+    whole = bytearray(path.read_bytes())
+    whole[8] = 2
+    path.write_bytes(whole)
+    assert refusal(path) == (
+        f"{path} has version 2 and this Secateur reads 1; update Secateur or make the file again"
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_no_altered_bit_goes_unnoticed(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("altered") / "net.sct"
+    PROGRAM.save(path)
+    whole = bytearray(path.read_bytes())
+    bit = data.draw(st.integers(16 * 8, len(whole) * 8 - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(whole)
+    altered = "was altered after it was written; make it again with `secateur encode`"
+    truncated = "is truncated; make it again with `secateur encode`"
+    assert refusal(path) in {f"{path} {altered}", f"{path} {truncated}"}
+
+
+def test_bytes_after_the_end(path):
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert refusal(path) == (
+        f"{path} was altered after it was written; make it again with `secateur encode`"
+    )
+
+
+LAYERS = [dataclasses.asdict(layer) for layer in PROGRAM.layers]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"inputs": "30"}, "inputs: Input should be a valid integer"),
+        ({"inputs": 3}, "Value error, an order must hold different indices below 3"),
+        ({"input_order": [1, 1]}, "Value error, an order must hold different indices below 30"),
+        ({"input_order": [-1]}, "Value error, an order must hold different indices below 30"),
+        ({"input_order": []}, "Value error, an order must hold different indices below 30"),
+        ({"input_order": [0]}, "it describes another image"),
+        ({"layers": []}, "Value error, the last layer must keep all of its rows"),
+        ({"layers": LAYERS[:1]}, "Value error, the last layer must keep all of its rows"),
+        (
+            {"layers": [*LAYERS[:1], LAYERS[1] | {"rows": 11}]},
+            "Value error, the last layer must keep all of its rows",
+        ),
+        ({"layers": [{}]}, "layers: 0: name: Field required"),
+        ({"code": "print()"}, "code: Unexpected keyword argument"),
+        ({"engine": {}}, None),
+        (
+            {"engine": PROGRAM.spec.to_dict() | {"pes": 0}},
+            "pes must be an integer between 1 and 256, not 0",
+        ),
+        (
+            {"engine": PROGRAM.spec.to_dict() | {"pes": 8}},
+            "the engine refuses the image: ENGINE",
+        ),
+        ({"image": b""}, "the image ends after 0 bytes"),
+        ({"image": PROGRAM.image[:-1]}, f"the image ends after {len(PROGRAM.image) - 1} bytes"),
+        ({"image": PROGRAM.image + b"\0"}, "it describes another image"),
+        ({"image": PROGRAM.image[:-1] + b"\0"}, "the engine refuses the image: CRC"),
+    ],
+)
+def test_a_description_that_is_not_one(path, changes, reason):
+    altered(path, **changes)
+    message = refusal(path)
+    assert message.startswith(f"{path} holds no valid program (")
+    assert message.endswith("); make it again with `secateur encode`")
+    if reason is not None:
+        assert message == (
+            f"{path} holds no valid program ({reason}); make it again with `secateur encode`"
+        )
+
+
+def test_a_text_that_is_not_json(path):
+    write_file(path, pack_container(b"[" * 100_000, PROGRAM.image))
+    assert refusal(path).startswith(f"{path} holds no valid program (Invalid JSON: ")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 8]), st.sampled_from([4, 8, 11]))
+def test_arrange_and_restore_are_the_orders_of_the_program(seed, pes, width):
+    net = random_network(seed, [30, 20, 10], dead=0.3, width=width)
+    program = encode(net, fit(net, pes=pes))
+    x = random_inputs(seed, net, 6).reshape(2, 3, 30)
+    words = program.arrange(x)
+    assert words.shape == (2, 3, program.input_words, program.spec.lanes)
+    flat = words.reshape(2, 3, -1)
+    live = len(program.input_order)
+    np.testing.assert_array_equal(flat[..., :live], x[..., program.input_order] % (1 << width))
+    assert not flat[..., live:].any()
+
+    kind = program.layers[-1].output
+    y = np.random.default_rng(seed).integers(kind.lowest, kind.highest + 1, (2, 3, 10))
+    filled = np.full((2, 3, program.output_words * program.spec.lanes), 1)
+    filled[..., :10] = y[..., program.output_order] % (1 << width)
+    words = filled.reshape(2, 3, program.output_words, program.spec.lanes)
+    np.testing.assert_array_equal(program.restore(words), y)
+
+
+def test_arrange_refuses_what_the_network_does_not_take():
+    kind = NET.layers[0].input
+    with pytest.raises(BadInputError) as caught:
+        PROGRAM.arrange(np.arange(30) * kind.highest)
+    assert str(caught.value) == (
+        f"x must be [..., 30] from {kind.lowest} to {kind.highest}, not (30,) from "
+        f"0 to {29 * kind.highest}"
+    )
+    with pytest.raises(BadInputError) as caught:
+        PROGRAM.arrange(np.zeros((2, 31), dtype=np.int64))
+    assert str(caught.value) == (
+        f"x must be [..., 30] from {kind.lowest} to {kind.highest}, not (2, 31) from 0 to 0"
+    )
+
+
+def test_restore_refuses_another_shape():
+    with pytest.raises(BadInputError) as caught:
+        PROGRAM.restore(np.zeros((3, 2), dtype=np.int64))
+    assert str(caught.value) == "y must be [..., 3, 4], not (3, 2)"
