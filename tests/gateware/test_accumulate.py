@@ -146,7 +146,9 @@ def test_extremes(accumulator: int, activation: int, weight: int, rows: int) -> 
             while bench.sums[row] != end:
                 left = end - bench.sums[row]
                 value = values[1]
-                step = max(weights[0], min(weights[1], left // value if left > 0 else -(-left // value)))
+                step = max(
+                    weights[0], min(weights[1], left // value if left > 0 else -(-left // value))
+                )
                 if step == 0:
                     step, value = (1, left) if left > 0 else (-1, -left)
                 await bench.add(row, step, value)

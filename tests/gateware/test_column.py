@@ -21,7 +21,7 @@ class Column(NamedTuple):
 
     value: int
     start: int
-    count: int
+    entries: int
 
 
 def spec(queue_depth: int) -> EngineSpec:
@@ -32,7 +32,11 @@ def columns(count: int, *, empty: float, seed: int) -> list[Column]:
     """Draw columns, ``empty`` of them without entries."""
     rng = random.Random(seed)
     return [
-        Column(rng.randint(-128, 255), rng.randrange(64), 0 if rng.random() < empty else rng.randint(1, 8))
+        Column(
+            rng.randint(-128, 255),
+            rng.randrange(64),
+            0 if rng.random() < empty else rng.randint(1, 8),
+        )
         for _ in range(count)
     ]
 
@@ -66,7 +70,7 @@ def run(
             ctx.set(dut.i_valid, valid)
             word = looked_up or Column(0, rng.randrange(64), rng.randrange(9))
             ctx.set(dut.word.start, word.start)
-            ctx.set(dut.word.count, word.count)
+            ctx.set(dut.word.count, word.entries)
             ctx.set(dut.o.ready, ready)
             offered = ctx.get(dut.o.valid)
             assert offered == bool(queue), f"cycle {cycle}: o.valid is {offered} with {len(queue)}"
@@ -82,7 +86,7 @@ def run(
             await ctx.tick()
             if offered and ready:
                 got.append(queue.popleft())
-            if looked_up and looked_up.count:
+            if looked_up and looked_up.entries:
                 queue.append(looked_up)
             looked_up = column if valid else None
 
@@ -96,7 +100,9 @@ def run(
 @pytest.mark.parametrize("queue_depth", [4, 8])
 @pytest.mark.parametrize("empty", [0, 0.4, 1])
 @pytest.mark.parametrize(
-    ("source", "sink"), [(1, 1), (0.4, 1), (1, 0.3), (0.6, 0.5)], ids=["none", "source", "sink", "both"]
+    ("source", "sink"),
+    [(1, 1), (0.4, 1), (1, 0.3), (0.6, 0.5)],
+    ids=["none", "source", "sink", "both"],
 )
 def test_order_is_kept_and_nothing_lost(
     queue_depth: int, empty: float, source: float, sink: float
@@ -104,7 +110,7 @@ def test_order_is_kept_and_nothing_lost(
     sent = columns(200, empty=empty, seed=7)
     got, broadcasts = run(queue_depth, sent, source=source, sink=sink, cycles=900)
     assert broadcasts == len(sent)
-    assert got == [column for column in sent if column.count]
+    assert got == [column for column in sent if column.entries]
 
 
 @pytest.mark.parametrize("queue_depth", [4, 8, 16])

@@ -50,7 +50,9 @@ def test_random(shape: Any, banks: int, depth: int) -> None:
             # The first cycles read everything that is initial.
             sweep = cycle < banks * depth
             bank = cycle // depth if sweep else rng.randrange(2)
-            address = cycle % depth if sweep else rng.choice((0, 1, depth - 1, rng.randrange(depth)))
+            address = (
+                cycle % depth if sweep else rng.choice((0, 1, depth - 1, rng.randrange(depth)))
+            )
             enable = sweep or rng.random() < 0.7
             write = not sweep and rng.random() < 0.6
             write_bank, word = rng.randrange(2), rng.getrandbits(width)

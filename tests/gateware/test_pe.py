@@ -204,7 +204,9 @@ def test_sums(fields: dict[str, int], density: float, source: float) -> None:
         | {"accumulator_width": 36}
         | fields
     )
-    parts = [random_slice(spec, columns=columns, density=density, seed=n) for n in range(spec.banks)]
+    parts = [
+        random_slice(spec, columns=columns, density=density, seed=n) for n in range(spec.banks)
+    ]
 
     async def body(bench: Bench) -> None:
         for bank, part in list(enumerate(parts))[1:]:
@@ -257,7 +259,7 @@ def test_gapless() -> None:
 
 
 def test_columns_without_entries_cost_nothing() -> None:
-    """Between two broadcasts of one entry each, any number of empty columns takes its own cycles."""
+    """Between two columns of one entry, any number of empty ones takes its own cycles."""
     spec = EngineSpec(pes=1, lanes=1, weight_depth=16, column_depth=16)
     matrix = np.zeros((16, 3), dtype=np.int64)
     matrix[15, 0], matrix[2, 2] = -128, 127
@@ -279,7 +281,12 @@ def test_longest_gap(index_width: int) -> None:
     """A column with its only weight in each row: padding entries take their cycles and add zero."""
     rows = 64
     spec = EngineSpec(
-        pes=1, lanes=1, row_depth=rows, index_width=index_width, weight_depth=2048, column_depth=rows
+        pes=1,
+        lanes=1,
+        row_depth=rows,
+        index_width=index_width,
+        weight_depth=2048,
+        column_depth=rows,
     )
     part = Slice(spec, np.diag(np.arange(1, rows + 1)), [])
     assert part.counts == [row // (1 << index_width) + 1 for row in range(rows)]
