@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.errors import BadInputError
 from secateur.gateware.cobs import CobsDecoder, CobsEncoder
-from secateur.gateware.engine import Engine
+from secateur.gateware.engine import Engine, status_layout
 from secateur.gateware.frame import FrameReceiver, FrameSender
 from secateur.gateware.terminal import LIMIT_BITS, Terminal
 from secateur.gateware.uart import UartReceiver, UartTransmitter, divisor
@@ -53,10 +53,13 @@ class Top(wiring.Component):
         From the host; idle high, asynchronous.
     tx : Out(1)
         To the host.
+    status : Out(status_layout(spec))
+        Of the engine, for the lights of a board.
     """
 
     rx: Signal
     tx: Signal
+    status: data.View
 
     def __init__(
         self,
@@ -77,7 +80,11 @@ class Top(wiring.Component):
             check_payload(program, max_payload)
         self.spec, self.program, self.max_payload = spec, program, max_payload
         self.clock, self.divisor, self.limit_bits = clock, divisor(clock, baud), limit_bits
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+        super().__init__({
+            "rx": In(1, init=1),
+            "tx": Out(1, init=1),
+            "status": Out(status_layout(spec)),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -107,7 +114,7 @@ class Top(wiring.Component):
         wiring.connect(m, terminal.o_load, engine.i_load)
         wiring.connect(m, terminal.o_x, engine.i_x)
         wiring.connect(m, engine.o_y, terminal.i_y)
-        m.d.comb += terminal.status.eq(engine.status)
+        m.d.comb += [terminal.status.eq(engine.status), self.status.eq(engine.status)]
 
         # Responses.
         wiring.connect(m, terminal.o, sender.i)
