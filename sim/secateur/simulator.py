@@ -190,9 +190,10 @@ class Verilator(Simulator):
         if runtime is not None and runtime.is_dir():
             for name in self.RUNTIME:  # newer than its source, and so left alone by make
                 shutil.copy(runtime / name, folder)
-        # The variables that the wheel has wrong. Whoever calls this from a makefile hands options
+        # -O1 compiles an engine in two thirds of the time of the default, -Os, and it runs faster.
+        # The variables that the wheel has wrong come next. Whoever calls this from a makefile hands options
         # and a job server down that are not for this make.
-        tools = [f"VERILATOR_ROOT={root}", f"PYTHON3={sys.executable}", "AR=ar"]
+        tools = ["OPT_FAST=-O1", f"VERILATOR_ROOT={root}", f"PYTHON3={sys.executable}", "AR=ar"]
         tools += ["CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include"]
         jobs = f"-j{len(os.sched_getaffinity(0))}"
         make = ["make", "-C", folder, "-f", "Vtop.mk", jobs, *tools]

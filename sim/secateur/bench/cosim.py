@@ -164,5 +164,6 @@ def _test(
     for case in cases:
         for failure in (*case.iter("failure"), *case.iter("error")):
             said = failure.get("error_msg") or failure.get("message") or "failed"
+            said = said.splitlines()[0]
             raise CheckFailedError(f"{testbench}: {case.get('name')}: {said}; see {log}")
     return [case.get("name", "") for case in cases]
