@@ -80,7 +80,7 @@ class FrameReceiver(wiring.Component):
         # are 11 before the payload, 00 in it and 01 behind.
         bits = (self.size - 1).bit_length()
         first = -REQUEST.size - CRC_SIZE
-        place = Signal(bits + 2, init=first)
+        place = Signal(bits + 2, init=first % (4 << bits))
         delay = Signal(8 * CRC_SIZE)
         byte = Signal(8)
         taken = Signal()
