@@ -138,14 +138,12 @@ class Project(Settings):
 
     @model_validator(mode="after")
     def _one_target_per_layer(self) -> Self:
+        if "hidden" not in self.network.model_fields_set:
+            return self  # the model may come from elsewhere, so pruning checks it
         layers = len(self.network.hidden) + 1
         for key in ("quality", "density"):
             target = getattr(self.prune, key)
-            if (
-                self.network.checkpoint is None
-                and isinstance(target, tuple)
-                and len(target) != layers
-            ):
+            if isinstance(target, tuple) and len(target) != layers:
                 raise ValueError(
                     f"prune.{key} must have one number for each of the network's {layers} layers, "
                     f"not {len(target)}"

@@ -1,0 +1,285 @@
+"""Project files: defaults, digests, and every sentence that a wrong one gets."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from secateur.engine import RANGES, EngineSpec
+from secateur.errors import BadInputError
+from secateur.project import EngineSettings, Project
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(folder: Path, text: str) -> Project:
+    path = folder / "small.toml"
+    path.write_text(text)
+    return Project.load(path)
+
+
+def test_an_empty_file_is_a_project(tmp_path: Path) -> None:
+    project = load(tmp_path, "")
+    everything = tuple(Project.model_fields)
+    assert project.settings(*everything) == Project(name="small").settings(*everything)
+    assert project.network.hidden == (128, 64)
+    assert project.prune.density == 0.1
+    assert project.checkpoint is None
+    assert project.engine.fit_arguments() == {
+        "pes": 8,
+        "index_width": 4,
+        "queue_depth": 8,
+        "banks": 2,
+    }
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_examples_load(path: Path) -> None:
+    assert Project.load(path).name == path.stem
+
+
+def test_every_key_can_be_given(tmp_path: Path) -> None:
+    """All sections as TOML, back again: what was written is what is read."""
+    text = """
+name = "all"
+seed = 7
+[data]
+name = "digits"
+[network]
+hidden = [3]
+[train]
+epochs = 2
+batch_size = 4
+optimizer = "adam"
+learning_rate = 1
+momentum = 0
+weight_decay = 0.0
+[prune]
+quality = [1, 0.5]
+rounds = 1
+epochs = 0
+learning_rate = 0.01
+[quantize]
+activation_width = 4
+weight_width = 2
+codebook_bits = 6
+calibration_images = 9
+[engine]
+pes = 6
+lanes = 2
+index_width = 8
+queue_depth = 4
+banks = 1
+accumulator_width = 48
+weight_depth = 2
+column_depth = 2
+row_depth = 2
+activation_depth = 4
+bias_depth = 2
+layer_depth = 2
+[simulate]
+simulator = "icarus"
+images = 3
+[synthesize]
+device = "ecp5-85k"
+clock_mhz = 25
+seeds = [1, 2]
+baud = 115200
+"""
+    project = load(tmp_path, text)
+    settings = project.settings(*Project.model_fields)
+    assert settings["prune"] == {
+        "quality": [1.0, 0.5],
+        "density": None,
+        "rounds": 1,
+        "epochs": 0,
+        "learning_rate": 0.01,
+    }
+    assert settings["network"] == {"hidden": [3], "checkpoint": None}
+    assert settings["synthesize"]["seeds"] == [1, 2]
+    assert EngineSpec(**project.engine.fit_arguments()).weight_depth == 2
+    assert sorted(set(RANGES) - set(EngineSettings.model_fields)) == [
+        "activation_width",
+        "codebook_bits",
+        "weight_width",
+    ]
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    project = load(tmp_path, "")
+    with pytest.raises(ValidationError, match="frozen"):
+        project.engine.pes = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a = [", " is not TOML: Invalid value (at end of document); correct it there"),
+        (
+            "name = 'a'\nseed = = 1",
+            " is not TOML: Invalid value (at line 2, column 8); correct it there",
+        ),
+        ("pes = 3", ": pes is not a known key; the nearest is engine.pes"),
+        ("sede = 3", ": sede is not a known key; the nearest is seed"),
+        ("[engines]", ": engines is not a known key; the nearest is engine"),
+        ("[engine]\npse = 3", ": engine.pse is not a known key; the nearest is engine.pes"),
+        ("[prune]\nepoch = 3", ": prune.epoch is not a known key; the nearest is prune.epochs"),
+        ("[train]\nepoch = 3", ": train.epoch is not a known key; the nearest is train.epochs"),
+        ("[engine]\npes = 257", ": engine.pes must be an integer between 1 and 256, not 257"),
+        ("[engine]\npes = 0", ": engine.pes must be an integer between 1 and 256, not 0"),
+        ("[engine]\npes = true", ": engine.pes must be an integer between 1 and 256, not True"),
+        ("[engine]\npes = 1.0", ": engine.pes must be an integer between 1 and 256, not 1.0"),
+        (
+            "[engine]\nweight_depth = 3",
+            ": engine.weight_depth must be a power of two between 2 and 1048576, not 3",
+        ),
+        (
+            "[engine]\npes = 6\nlanes = 4",
+            ": [engine] must have lanes that divide pes (6), not 4; leave lanes out for 2",
+        ),
+        (
+            "[train]\nlearning_rate = '1'",
+            ": train.learning_rate must be a number above 0, at most 10, not '1'",
+        ),
+        (
+            "[train]\nlearning_rate = nan",
+            ": train.learning_rate must be a number above 0, at most 10, not nan",
+        ),
+        ("[train]\nmomentum = 1", ": train.momentum must be a number from 0, below 1, not 1"),
+        (
+            "[train]\noptimizer = 'lion'",
+            ': train.optimizer must be "sgd" or "adam", not \'lion\'',
+        ),
+        (
+            "[network]\nhidden = [3, 0]",
+            (
+                ": network.hidden must be a list of at most 63 integers between 1 and 65536, "
+                "not [3, 0]"
+            ),
+        ),
+        (
+            "[network]\nhidden = [3]\ncheckpoint = 'a'",
+            ": [network] must have hidden or checkpoint, not both; remove one",
+        ),
+        (
+            "[network]\ncheckpoint = '../a'",
+            (
+                ": network.checkpoint must be a file in the project's folder, not '../a'; "
+                "copy it there"
+            ),
+        ),
+        (
+            "[network]\ncheckpoint = '/etc/passwd'",
+            (
+                ": network.checkpoint must be a file in the project's folder, not '/etc/passwd'; "
+                "copy it there"
+            ),
+        ),
+        (
+            "[network]\ncheckpoint = 'link'",
+            (
+                ": network.checkpoint must be a file in the project's folder, not 'link'; "
+                "copy it there"
+            ),
+        ),
+        (
+            "[network]\ncheckpoint = 'a'",
+            (
+                ": network.checkpoint names 'a', which is no file in the project's folder; "
+                "correct the name or give network.hidden instead"
+            ),
+        ),
+        (
+            '[network]\ncheckpoint = "a\\u0000"',
+            ": network.checkpoint must be a file name in the project's folder, not 'a\\x00'",
+        ),
+        (
+            "[prune]\nquality = 1\ndensity = 0.1",
+            ": [prune] must have quality or density, not both; remove one",
+        ),
+        (
+            "[network]\nhidden = [3]\n[prune]\nquality = [1]",
+            ": prune.quality must have one number for each of the network's 2 layers, not 1",
+        ),
+        (
+            "[prune]\nquality = -1",
+            (
+                ": prune.quality must be a number between 0 and 10, or a list of one for each "
+                "layer, not -1"
+            ),
+        ),
+        (
+            "[prune]\ndensity = [0.5, 0]",
+            (
+                ": prune.density must be a number above 0, at most 1, or a list of one for each "
+                "layer, not [0.5, 0]"
+            ),
+        ),
+        ("[data]\nname = 'mnist'", ": data.name must be \"digits\", not 'mnist'"),
+        ("train = 5", ": train must be a table of settings, not 5"),
+        ("[[train]]", ": train must be a table of settings, not [{}]"),
+        (
+            "name = 'a/b'",
+            (
+                ": name must be 1 to 64 letters, digits, - and _, the first a letter or digit, "
+                "not 'a/b'"
+            ),
+        ),
+        ("seed = -1", ": seed must be an integer between 0 and 2147483647, not -1"),
+        (
+            "[synthesize]\nseeds = []",
+            (
+                ": synthesize.seeds must be a list of at least one integer between 0 and "
+                "2147483647, not []"
+            ),
+        ),
+        (
+            "[synthesize]\ndevice = 'ECP5'",
+            ": synthesize.device must be the name of a device, such as \"ecp5-25k\", not 'ECP5'",
+        ),
+        (
+            "[simulate]\nimages = 0",
+            ": simulate.images must be an integer between 1 and 1000000, not 0",
+        ),
+    ],
+)
+def test_sentences(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    with pytest.raises(BadInputError) as caught:
+        load(tmp_path, text)
+    assert str(caught.value) == f"{tmp_path / 'small.toml'}{sentence}"
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    missing, binary = tmp_path / "no.toml", tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    for path, sentence in (
+        (missing, "does not exist; give the path of a project file"),
+        (tmp_path, "cannot be read (Is a directory); give the path of a project file"),
+        (binary, "is not UTF-8 text; give a TOML project file"),
+    ):
+        with pytest.raises(BadInputError) as caught:
+            Project.load(path)
+        assert str(caught.value) == f"{path} {sentence}"
+
+
+def test_digest_covers_what_is_asked(tmp_path: Path) -> None:
+    plain = load(tmp_path, "")
+    other: dict[str, Any] = {"train": {"epochs": 3}}
+    changed = Project.model_validate({"name": "small"} | other)
+    assert plain.digest("seed", "train") == plain.digest("train", "seed")
+    assert plain.digest("train") != changed.digest("train")
+    assert plain.digest("seed", "network") == changed.digest("seed", "network")
+
+
+def test_digest_covers_the_checkpoint(tmp_path: Path) -> None:
+    model = tmp_path / "sub" / "a.safetensors"
+    model.parent.mkdir()
+    model.write_bytes(b"one")
+    project = load(tmp_path, "[network]\ncheckpoint = 'sub/a.safetensors'")
+    assert project.checkpoint == model.resolve()
+    digests = project.digest("network"), project.digest("train")
+    model.write_bytes(b"two")
+    assert project.digest("network") != digests[0]
+    assert project.digest("train") == digests[1]
