@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, Timer, with_timeout
+from cocotb.utils import get_sim_time
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -53,7 +54,13 @@ async def within(cycles: int, action: Coroutine[Any, Any, Any]) -> Any:
 
 
 class _End:
-    """One stream of the device under test, by the prefix of its ports."""
+    """One stream of the device under test, by the prefix of its ports.
+
+    Attributes
+    ----------
+    cycles : list of int
+        When each payload was transferred, in cycles since the beginning of the simulation.
+    """
 
     def __init__(self, dut: Any, name: str, *, stall: float = 0, seed: int = 0) -> None:
         self.clock = dut.clk
@@ -63,6 +70,12 @@ class _End:
         self.ready = getattr(dut, f"{name}__ready")
         self.stall = stall
         self.rng = random.Random(seed)
+        self.cycles: list[int] = []
+
+    async def _transfer(self, signal: Any) -> None:
+        """Wait for the other side's ``signal``, and note the cycle."""
+        await self._high(signal)
+        self.cycles.append(int(get_sim_time("ns")) // PERIOD)
 
     async def _high(self, signal: Any) -> None:
         """Return between a falling edge and the rising one at which ``signal`` is then set.
@@ -104,7 +117,7 @@ class Source(_End):
                 await FallingEdge(self.clock)
             self.payload.value = payload
             self.valid.value = 1
-            await self._high(self.ready)
+            await self._transfer(self.ready)
             await FallingEdge(self.clock)
         self.valid.value = 0
 
@@ -125,7 +138,7 @@ class Sink(_End):
         for index in range(count):
             held = await self._pause() if self.rng.random() < self.stall else ""
             self.ready.value = 1
-            await self._high(self.valid)
+            await self._transfer(self.valid)
             value = self.payload.value
             assert value.is_resolvable, f"{self.name}: payload {index} is {value}"
             self._check_held(held, str(value))

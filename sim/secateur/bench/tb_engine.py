@@ -4,92 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import random
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, with_timeout
-from cocotb.utils import get_sim_time
+from cocotb.triggers import FallingEdge
 
+from secateur.bench.cocotb_stream import Sink, Source, quiet, start, within
 from secateur.engine import EngineSpec
 from secateur.format import LoadError
 from secateur.gateware.engine import status_layout
 from secateur.instrument import counters_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from numpy.typing import NDArray
 
-    #: Whether to stall in the next cycle.
-    Stall = Callable[[], bool]
-
-PERIOD_NS = 10
-#: Cycles after which an engine that has given no word is stuck, not slow.
+#: Cycles after which an engine that gives no result is stuck, not slow.
 PATIENCE = 1_000_000
 #: Cycles in which nothing more may come after the last word.
 QUIET = 100
-
-
-def never() -> bool:
-    """Do not stall."""
-    return False
-
-
-def cycle() -> int:
-    """Cycles since the beginning of the simulation."""
-    return round(get_sim_time("ns")) // PERIOD_NS
-
-
-async def send(dut: Any, port: str, words: Iterable[int], stall: Stall = never) -> list[int]:
-    """Offer words to an input stream; give the cycle in which each was taken."""
-    payload, valid = getattr(dut, f"{port}__payload"), getattr(dut, f"{port}__valid")
-    ready = getattr(dut, f"{port}__ready")
-    taken = []
-    for word in words:
-        while stall():
-            await FallingEdge(dut.clk)
-        payload.value = word
-        valid.value = 1
-        for _ in range(PATIENCE):
-            await ReadOnly()
-            done = ready.value == 1  # an X raises
-            taken_at = cycle()
-            await FallingEdge(dut.clk)
-            if done:
-                break
-        else:
-            raise AssertionError(f"{port} took no word for {PATIENCE} cycles")
-        taken.append(taken_at)
-        valid.value = 0
-    return taken
-
-
-@dataclass
-class Receiver:
-    """Collects words of y, and the cycles in which they came."""
-
-    dut: Any
-    words: list[int] = field(default_factory=list)
-    cycles: list[int] = field(default_factory=list)
-
-    async def take(self, count: int, stall: Stall = never) -> None:
-        """Take ``count`` words."""
-        dut, wanted = self.dut, len(self.words) + count
-        while len(self.words) < wanted:
-            stalled = stall()
-            dut.o_y__ready.value = int(not stalled)
-            await ReadOnly()
-            if dut.o_y__valid.value == 1 and not stalled:
-                self.words.append(int(dut.o_y__payload.value))
-                self.cycles.append(cycle())
-            elif stall is never:  # nothing happens until the engine says so
-                await with_timeout(RisingEdge(dut.o_y__valid), PATIENCE * PERIOD_NS, "ns")
-            await FallingEdge(dut.clk)
-        dut.o_y__ready.value = 0
+#: Probability of a pause of the source and the sink.
+STALL = 0.5
 
 
 class Job:
@@ -128,21 +63,14 @@ class Job:
 async def infer(dut: Any) -> None:
     """Infer every input alone, then one behind the other, then some under random stalls."""
     job = Job()
-    rng = random.Random(cocotb.RANDOM_SEED)
-    dut.rst.value = 1
-    dut.i_load__valid.value = 0
-    dut.i_x__valid.value = 0
-    dut.o_y__ready.value = 0
-    Clock(dut.clk, PERIOD_NS, unit="ns").start()
-    for _ in range(3):
-        await FallingEdge(dut.clk)
-    dut.rst.value = 0
-    await ReadOnly()
-    for port in (dut.i_load__ready, dut.i_x__ready, dut.o_y__valid):
-        assert port.value.is_resolvable, f"{port._name} is X after reset"
-    await FallingEdge(dut.clk)
+    load, x = Source(dut, "i_load"), Source(dut, "i_x")
+    alone = Sink(dut, "o_y")
+    await start(dut, ("i_load", "i_x", "o_y"))
 
-    await send(dut, "i_load", (byte | (index == 0) << 8 for index, byte in enumerate(job.image)))
+    await within(
+        PATIENCE,
+        load.send(byte | (index == 0) << 8 for index, byte in enumerate(job.image)),
+    )
     status = status_layout(job.spec)
     for _ in range(PATIENCE):
         await FallingEdge(dut.clk)
@@ -153,39 +81,38 @@ async def infer(dut: Any) -> None:
         raise AssertionError(f"the engine took no program in {PATIENCE} cycles")
     assert not now.error, f"the engine refused the program: {LoadError(now.error).name}"
 
-    inputs = [job.pack(x) for x in job.x]
-    alone = Receiver(dut)
-    starts = []
-    for x in inputs:
-        receiving = cocotb.start_soon(alone.take(job.output_words))
-        starts.append((await send(dut, "i_x", x))[0])
-        await receiving
-    ends = alone.cycles[job.output_words - 1 :: job.output_words]
+    inputs = [job.pack(words) for words in job.x]
+    y_alone = []
+    for words in inputs:
+        cocotb.start_soon(x.send(words))
+        y_alone += await within(PATIENCE, alone.receive(job.output_words))
+    starts, ends = (
+        x.cycles[:: len(inputs[0])],
+        alone.cycles[job.output_words - 1 :: job.output_words],
+    )
     counters = counters_layout(job.spec, job.layers).from_bits(int(dut.counters.value))
 
-    followed = Receiver(dut)
-    sending = cocotb.start_soon(send(dut, "i_x", (word for x in inputs for word in x)))
-    await followed.take(job.output_words * len(inputs))
-    await sending
+    followed = Sink(dut, "o_y")
+    cocotb.start_soon(x.send(word for words in inputs for word in words))
+    y_followed = []
+    for _ in inputs:
+        y_followed += await within(PATIENCE, followed.receive(job.output_words))
     finished = followed.cycles[job.output_words - 1 :: job.output_words]
 
-    stalled = Receiver(dut)
-    some = [word for x in inputs[: job.stalled] for word in x]
-    stall = lambda: rng.random() < 0.5  # noqa: E731
-    sending = cocotb.start_soon(send(dut, "i_x", some, stall))
-    await stalled.take(job.output_words * job.stalled, stall)
-    await sending
+    stalled = Sink(dut, "o_y", stall=STALL, seed=cocotb.RANDOM_SEED)
+    source = Source(dut, "i_x", stall=STALL, seed=cocotb.RANDOM_SEED + 1)
+    cocotb.start_soon(source.send(word for words in inputs[: job.stalled] for word in words))
+    y_stalled = []
+    for _ in range(job.stalled):
+        y_stalled += await within(PATIENCE, stalled.receive(job.output_words))
 
-    for _ in range(QUIET):
-        await ReadOnly()
-        assert dut.o_y__valid.value == 0, "the engine gave a word too many"
-        await FallingEdge(dut.clk)
+    await quiet(dut, ["o_y"], QUIET)
 
     np.savez(
         os.environ["RESULT"],
-        y_alone=job.unpack(alone.words),
-        y_followed=job.unpack(followed.words),
-        y_stalled=job.unpack(stalled.words),
+        y_alone=job.unpack(y_alone),
+        y_followed=job.unpack(y_followed),
+        y_stalled=job.unpack(y_stalled),
         latency=np.array(ends) - np.array(starts) + 1,
         period=(finished[-1] - finished[0]) / max(1, len(finished) - 1),
         counters=np.array([
