@@ -58,18 +58,17 @@ def save(module: nn.Module, path: Path, facts: Mapping[str, Any] | None = None) 
     layers = dense_layers(module)
     tensors = {f"{layer.name}.weight": layer.weight.contiguous() for layer in layers}
     tensors |= {f"{la.name}.bias": la.bias.contiguous() for la in layers if la.bias is not None}
-    description = json.dumps(
-        {
-            "version": CHECKPOINT_VERSION,
-            "layers": [
-                {"name": layer.name, "bias": layer.bias is not None, "relu": layer.relu}
-                for layer in layers
-            ],
-            "facts": dict(facts or {}),
-        },
-        sort_keys=True,
-    )
-    metadata = {"secateur.model": description, "digest": _digest(description, tensors)}
+    description = {
+        "version": CHECKPOINT_VERSION,
+        "layers": [
+            {"name": layer.name, "bias": layer.bias is not None, "relu": layer.relu}
+            for layer in layers
+        ],
+        "facts": dict(facts or {}),
+    }
+    description["digest"] = _digest(description, tensors)
+    # One key only: safetensors writes several in an order that differs from run to run.
+    metadata = {"secateur.model": json.dumps(description, sort_keys=True)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(serialize(tensors, metadata))
@@ -102,9 +101,8 @@ def load(path: Path) -> Checkpoint:
         raise BadInputError(
             f"{path} is not a model; give the file that `secateur train` or `secateur prune` writes"
         )
-    text = metadata["secateur.model"]
     try:
-        description = json.loads(text)
+        description = json.loads(metadata["secateur.model"])
         version = description["version"]
         if version != CHECKPOINT_VERSION:
             raise BadInputError(
@@ -112,7 +110,7 @@ def load(path: Path) -> Checkpoint:
                 f"update Secateur or make the file again"
             )
         # Before anything is built: what an altered file describes need not make a model.
-        if metadata.get("digest") != _digest(text, tensors):
+        if description.pop("digest") != _digest(description, tensors):
             raise BadInputError(f"{path} was altered after it was written; {_AGAIN}")
         module = sequential(
             DenseLayer(
@@ -128,8 +126,8 @@ def load(path: Path) -> Checkpoint:
         raise BadInputError(f"{path} is damaged ({error!r}); {_AGAIN}") from None
 
 
-def _digest(description: str, tensors: Mapping[str, Tensor]) -> str:
-    sha = hashlib.sha256(description.encode())
+def _digest(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    sha = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

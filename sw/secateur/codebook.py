@@ -35,7 +35,7 @@ def centroids(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     Returns
     -------
     float64[at most count]
-        Ascending; clusters that lost all of their values are left out.
+        Ascending; fewer than ``count`` where there are fewer different values.
 
     Examples
     --------
@@ -53,6 +53,11 @@ def centroids(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
         bounds = np.concatenate([[0], bounds, [len(ordered)]])
         sizes = np.diff(bounds)
         moved = np.diff(sums[bounds])[sizes > 0] / sizes[sizes > 0]
+        if len(moved) < count:
+            # A cluster that lost its values begins again at the one that is farthest from its own.
+            distances = abs(ordered - np.repeat(moved, sizes[sizes > 0]))
+            farthest = distances.argsort(stable=True)[len(moved) - count :]
+            moved = np.union1d(moved, ordered[farthest[distances[farthest] > 0]])
         if np.array_equal(moved, centers):
             break
         centers = moved

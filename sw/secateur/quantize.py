@@ -46,7 +46,7 @@ def best_fraction(
     """Choose the bits after the binary point that lose least.
 
     The squared error counts, so that a few outliers saturate where that makes all other values
-    more precise. Of equally good ones the smallest fraction is taken: it has the smallest integers.
+    more precise. Of equally good ones the largest is taken, since biases and sums gain from it.
 
     Parameters
     ----------
@@ -60,21 +60,21 @@ def best_fraction(
     Examples
     --------
     >>> best_fraction(np.array([0.0, 0.25, 1.0]), NumberFormat(width=8, signed=False))
-    2
+    7
     >>> best_fraction(np.array([0.3] * 999 + [1.1]), NumberFormat(width=4, signed=True))
     4
     """
     values = np.asarray(values, dtype=np.float64)
     largest = np.abs(values).max(initial=0.0)
     if largest == 0.0:
-        return 0
+        return target.width - target.signed  # numbers below 1, as good as any
     # The largest fraction at which nothing saturates by more than rounding, and some around it.
     fitting = int(np.floor(np.log2(target.highest) - np.log2(largest)))
     errors = {}
     for fraction in range(fitting - target.width, fitting + target.width):
         integers = round_to(values, fraction, target) if quantized is None else quantized(fraction)
         errors[fraction] = float(np.square(integers * 2.0**-fraction - values).sum())
-    return min(errors, key=lambda fraction: (errors[fraction], fraction))
+    return min(errors, key=lambda fraction: (errors[fraction], -fraction))
 
 
 def quantize(
@@ -196,4 +196,10 @@ def _weights(
     fraction = best_fraction(
         survivors, target, lambda fraction: nearest(values(fraction), survivors * 2.0**fraction)
     )
-    return nearest(values(fraction), weights * 2.0**fraction), values(fraction), fraction
+    integers = nearest(values(fraction), weights * 2.0**fraction)
+    if not integers.any():
+        raise BadInputError(
+            f"layer {dense.name!r} has no weight left that its codebook does not round to zero; "
+            f"raise quantize.codebook_bits or quantize.weight_width"
+        )
+    return integers, values(fraction), fraction

@@ -108,7 +108,7 @@ class TrainSettings(Settings):
     epochs: int = integer(60, 1, 100_000)
     batch_size: int = integer(32, 1, 65536)
     optimizer: Literal["sgd", "adam"] = _choice("sgd", "adam")
-    learning_rate: _Rate = Field(0.05, description=_RATE_RULE)
+    learning_rate: _Rate = Field(default=0.05, description=_RATE_RULE)
     momentum: float = Field(0.9, strict=True, ge=0, lt=1, description="a number from 0, below 1")
     weight_decay: float = Field(
         5e-4, strict=True, ge=0, le=1, description="a number between 0 and 1"
@@ -139,7 +139,7 @@ class PruneSettings(Settings):
     )
     rounds: int = integer(4, 1, 1000)
     epochs: int = integer(10, 0, 100_000)
-    learning_rate: _Rate | None = Field(None, description=_RATE_RULE)
+    learning_rate: _Rate | None = Field(default=None, description=_RATE_RULE)
 
     @model_validator(mode="before")
     @classmethod
