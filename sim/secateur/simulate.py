@@ -162,13 +162,7 @@ def simulate(
     words = program.arrange(x)
     expected = network.compute(x)
     progress(0, 0, f"{len(x)} inputs on the golden model")
-    reference = Reference(program.spec)
-    refusal = reference.load(program.image)
-    if refusal or not np.array_equal(program.restore(reference.infer(words)), expected):
-        raise CheckFailedError(
-            f"the golden model of the engine differs from network {network.name!r} "
-            f"({refusal.name}); this is a defect of the encoder"
-        )
+    _check_reference(program, network, x)
     latency, layers = model(program, network, x)
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -219,3 +213,16 @@ def simulate(
             for layer, modelled, counts in zip(program.layers, layers, counters, strict=True)
         ],
     )
+
+
+def _check_reference(program: Program, network: Network, x: NDArray[np.int64]) -> None:
+    """Check that the golden model of the engine agrees with the network."""
+    reference = Reference(program.spec)
+    refusal = reference.load(program.image)
+    if refusal or not np.array_equal(
+        program.restore(reference.infer(program.arrange(x))), network.compute(x)
+    ):
+        raise CheckFailedError(
+            f"the program does not compute network {network.name!r} (golden model of the engine, "
+            f"load error {refusal.name}); encode that network"
+        )
