@@ -173,6 +173,8 @@ def run(
             values = iter(sampled)
             transfers = [end.after(*(next(values) for _ in end.signals)) for end in ends]
             idle = 0 if any(transfers) else idle + 1
+            if any(len(sink.got) > sink.count for sink in sinks):
+                return
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
