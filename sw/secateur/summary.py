@@ -110,4 +110,6 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         console.print(table)
     if report["missing"]:
         stages = ", ".join(f"`secateur {name}`" for name in report["missing"])
-        console.print(f"Not in these tables, because it was not run: {stages}", markup=False, soft_wrap=True)
+        console.print(
+            f"Not in these tables, because it was not run: {stages}", markup=False, soft_wrap=True
+        )
