@@ -43,7 +43,7 @@ def balanced_order(loads: NDArray[np.int64], *, pes: int) -> NDArray[np.int64]:
     natural = np.arange(rows)
     if rows <= pes:
         return natural
-    # Missing rows weigh nothing: they come in the last round, and are never exchanged.
+    # Missing rows weigh nothing and come in the last round; no PE may miss two.
     weight = np.append(loads, np.zeros(slots * pes - rows, dtype=np.int64))
     dealt = np.argsort(-weight, kind="stable").reshape(slots, pes)
     totals = np.zeros(pes, dtype=np.int64)
@@ -61,7 +61,9 @@ def balanced_order(loads: NDArray[np.int64], *, pes: int) -> NDArray[np.int64]:
 
 
 def _exchange(dealt: NDArray[np.int64], weight: NDArray[np.int64], rows: int) -> bool:
-    """Exchange a row of the most loaded PE for a lighter one, of the least loaded PE that helps.
+    """Exchange a row of the most loaded PE for a lighter one of the least loaded PE that helps.
+
+    The lighter one may be missing, unless the most loaded PE misses one already.
 
     Parameters
     ----------
@@ -79,20 +81,20 @@ def _exchange(dealt: NDArray[np.int64], weight: NDArray[np.int64], rows: int) ->
     """
     totals = weight[dealt].sum(axis=0)
     most = int(np.argmax(totals))
-    mine = np.flatnonzero(dealt[:, most] < rows)
-    heavy = weight[dealt[mine, most]]
+    heavy = weight[dealt[:, most]]
+    full = bool(np.all(dealt[:, most] < rows))
     for other in np.argsort(totals, kind="stable"):
         gap = int(totals[most] - totals[other])
-        theirs = np.flatnonzero(dealt[:, other] < rows)
+        theirs = np.flatnonzero((dealt[:, other] < rows) | full)
         theirs = theirs[np.argsort(weight[dealt[theirs, other]], kind="stable")]
         light = weight[dealt[theirs, other]]
-        # For each of mine, the two of theirs around half the gap below it.
+        # For each row of the most loaded PE, the two around half the gap below it.
         above = np.searchsorted(light, heavy - gap / 2)
         for index in (np.minimum(above, light.size - 1), np.maximum(above - 1, 0)):
             left = np.abs(gap - 2 * (heavy - light[index]))
             row = int(np.argmin(left))
             if left[row] < gap:
-                a, b = mine[row], theirs[index[row]]
-                dealt[a, most], dealt[b, other] = dealt[b, other], dealt[a, most]
+                b = theirs[index[row]]
+                dealt[row, most], dealt[b, other] = dealt[b, other], dealt[row, most]
                 return True
     return False

@@ -22,6 +22,14 @@ def test_is_a_permutation_and_never_worse_than_the_natural_order(loads, pes):
     assert worst < before or (worst == before and np.array_equal(order, natural))
 
 
+def test_no_pe_misses_two_rows_however_uneven_the_loads():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        loads = rng.lognormal(2, 1.5, rng.integers(2, 30)).astype(np.int64)
+        order = balanced_order(loads, pes=int(rng.integers(1, 10)))
+        assert sorted(order) == list(range(loads.size))
+
+
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.integers(1, 12))
 def test_no_exchange_that_helps_the_most_loaded_pe_is_left(loads, pes):
     loads = np.array(loads)

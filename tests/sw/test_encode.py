@@ -134,15 +134,15 @@ def test_program_describes_the_network():
         (
             {"weight_depth": 64},
             (
-                "the weights need 91 words of a PE and the engine has 64; prune more or use more PEs "
-                "or set weight_depth to 128"
+                "the weights need 91 words of a PE and the engine has 64; prune more or use more "
+                "PEs or set weight_depth to 128"
             ),
         ),
         (
             {"column_depth": 32},
             (
-                "the columns need 64 words of each PE and the engine has 32; prune whole neurons or "
-                "set column_depth to 64"
+                "the columns need 64 words of each PE and the engine has 32; prune whole neurons "
+                "or set column_depth to 64"
             ),
         ),
         (
@@ -180,22 +180,22 @@ def test_program_describes_the_network():
         (
             {"weight_width": 6},
             (
-                "layer 'fc1' has weights of 8 bits and the engine's have 6; quantise it to 6 bits or "
-                "set weight_width to 8"
+                "layer 'fc1' has weights of 8 bits and the engine's have 6; quantise it to 6 bits "
+                "or set weight_width to 8"
             ),
         ),
         (
             {"activation_width": 9},
             (
-                "layer 'fc1' has an input of 8 bits and the engine's activations have 9; quantise all "
-                "activations to 9 bits or set activation_width to 8"
+                "layer 'fc1' has an input of 8 bits and the engine's activations have 9; quantise "
+                "all activations to 9 bits or set activation_width to 8"
             ),
         ),
         (
             {"codebook_bits": 4},
             (
-                "layer 'fc1' has direct weights and the engine is made for a codebook; quantise every "
-                "layer with a codebook or generate another engine"
+                "layer 'fc1' has direct weights and the engine is made for a codebook; quantise "
+                "every layer with a codebook or generate another engine"
             ),
         ),
     ],
