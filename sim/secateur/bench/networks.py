@@ -52,7 +52,7 @@ def random_network(
     layers = []
     for index in range(len(lengths) - 1):
         shape = lengths[index + 1], lengths[index]
-        values = np.unique(np.append(rng.integers(-128, 128, 15), [0, 1])) if codebook else None
+        values = np.unique(np.append(rng.integers(-128, 128, 14), [0, 1])) if codebook else None
         weights = rng.integers(-128, 128, shape) if values is None else rng.choice(values, shape)
         weights[rng.random(shape) >= density] = 0
         weights[rng.random(shape[0]) < dead] = 0
