@@ -1,0 +1,144 @@
+"""Every component with an output stream keeps the contract of Amaranth's streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from amaranth import *
+from amaranth.hdl import Assume
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from secateur.bench.formal import assert_stream_contract
+from secateur.engine import EngineSpec
+from secateur.gateware.cobs import CobsDecoder, CobsEncoder
+from secateur.gateware.column import ColumnLookup
+from secateur.gateware.drain import Drain
+from secateur.gateware.frame import FrameReceiver, FrameSender
+from secateur.gateware.payload import PayloadBuffer
+from secateur.gateware.respond import Responder
+from secateur.gateware.scan import Scanner
+from secateur.gateware.uart import UartReceiver, UartTransmitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.formal
+
+#: The smallest engine: a proof's size is the number of its registers.
+SPEC = EngineSpec(
+    pes=2,
+    lanes=2,
+    activation_width=4,
+    weight_width=2,
+    index_width=1,
+    accumulator_width=6,
+    queue_depth=4,
+    weight_depth=4,
+    column_depth=4,
+    row_depth=4,
+    activation_depth=4,
+    bias_depth=2,
+    layer_depth=2,
+    banks=1,
+)
+
+
+def holding(*held: str) -> Callable[[Module, Any], None]:
+    """Assume that a component is started only while ``done``, and some inputs held until it is.
+
+    Both are said in its documentation.
+    """
+
+    def assume(m: Module, dut: Any) -> None:
+        m.d.comb += Assume(~dut.start | dut.done, "started")
+        for name in held:
+            now = Value.cast(getattr(dut, name))
+            before = Signal(now.shape())
+            m.d.sync += before.eq(now)
+            m.d.comb += Assume(dut.done | (now == before), name)
+
+    return assume
+
+
+#: "bounded" where the proof would need to know which states a FIFO or a pipeline never reaches;
+#: the steps are then enough to fill it.
+@pytest.mark.parametrize(
+    ("make", "assume", "result"),
+    [
+        pytest.param(lambda: Scanner(SPEC), holding("input_signed"), "proved", id="scan"),
+        pytest.param(lambda: Drain(SPEC), holding("layer", "last"), "bounded", id="drain"),
+        pytest.param(lambda: ColumnLookup(SPEC), None, "bounded", id="column"),
+        pytest.param(CobsDecoder, None, "proved", id="cobs decoder"),
+        pytest.param(CobsEncoder, None, "proved", id="cobs encoder"),
+        pytest.param(lambda: FrameReceiver(8, word_size=2), None, "proved", id="frame receiver"),
+        pytest.param(FrameSender, None, "proved", id="frame sender"),
+        pytest.param(lambda: PayloadBuffer(8, word_size=2), None, "proved", id="payload"),
+        pytest.param(Responder, None, "proved", id="respond"),
+        pytest.param(lambda: UartReceiver(8), None, "proved", id="uart receiver"),
+    ],
+)
+def test_contract_is_kept(
+    make: Callable[[], wiring.Component], assume: Callable[[Module, Any], None] | None, result: str
+) -> None:
+    assert assert_stream_contract(make(), assume=assume, steps=10) == result
+
+
+class Stage(wiring.Component):
+    """A register between two streams, right, or wrong in the way that ``fault`` names."""
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        payload = data.StructLayout({"data": 4, "last": 1})
+        super().__init__({"i": In(stream.Signature(payload)), "o": Out(stream.Signature(payload))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        full, flip = Signal(), Signal()
+        m.d.sync += flip.eq(~flip)
+        m.d.comb += [self.o.valid.eq(full), self.i.ready.eq(~full | self.o.ready)]
+        with m.If(self.i.ready):
+            m.d.sync += [full.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+        match self.fault:
+            case "payload changes":
+                with m.If(flip):
+                    m.d.sync += self.o.payload.last.eq(self.i.payload.last)
+            case "always ready":
+                m.d.comb += self.i.ready.eq(1)
+            case "valid is taken back":
+                with m.If(flip):
+                    m.d.sync += full.eq(0)
+            case "valid waits for ready":
+                m.d.comb += self.o.valid.eq(full & self.o.ready)
+        return m
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("payload changes", "Stage breaks the contract of its streams:"),
+        ("valid is taken back", "Stage breaks the contract of its streams:"),
+        ("always ready", "Stage breaks the contract of its streams:"),
+        ("valid waits for ready", "Stage: o.valid depends combinationally on o.ready"),
+    ],
+)
+def test_fault_is_found(fault: str, message: str) -> None:
+    assert assert_stream_contract(Stage("")) == "proved"
+    with pytest.raises(AssertionError) as caught:
+        assert_stream_contract(Stage(fault))
+    assert str(caught.value).splitlines()[0] == message
+
+
+def test_assumption_is_needed() -> None:
+    """Without what its documentation asks for, the scanner does break the contract."""
+    with pytest.raises(AssertionError, match="Scanner breaks the contract of its streams"):
+        assert_stream_contract(Scanner(SPEC))
+
+
+def test_nothing_to_prove() -> None:
+    with pytest.raises(AssertionError, match=r"^UartTransmitter has no output stream$"):
+        assert_stream_contract(UartTransmitter(8))
