@@ -91,9 +91,11 @@ class Layer:
     @property
     def accumulator_width(self) -> int:
         """Bits that no partial sum of any input leaves, in any order, with and without the bias."""
-        products = np.stack([self.weights * self.input.lowest, self.weights * self.input.highest])
-        lowest = np.minimum(products.min(axis=0), 0).sum(axis=1)
-        highest = np.maximum(products.max(axis=0), 0).sum(axis=1)
+        # Formats reach from at most zero to at least zero: each product has a bound of either sign.
+        positive = np.maximum(self.weights, 0).sum(axis=1)
+        negative = np.minimum(self.weights, 0).sum(axis=1)
+        lowest = positive * self.input.lowest + negative * self.input.highest
+        highest = positive * self.input.highest + negative * self.input.lowest
         return signed_width(
             int((lowest + np.minimum(self.bias, 0)).min()),
             int((highest + np.maximum(self.bias, 0)).max()),
