@@ -1,0 +1,573 @@
+# amaranth: UnusedElaboratable=no
+"""The engine against Network.compute and Reference, in the Amaranth simulator."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from amaranth.hdl import ResetInserter, Signal
+from amaranth.sim import Simulator
+
+from secateur.bench.networks import random_inputs, random_network
+from secateur.bench.stream import STALLS, Sink, Source, pauses, run
+from secateur.encode import encode, fit
+from secateur.engine import EngineSpec
+from secateur.errors import BadInputError
+from secateur.format import LoadError
+from secateur.gateware.control import Phase
+from secateur.gateware.engine import Engine
+from secateur.network import Network
+from secateur.program import Program
+from secateur.reference import Reference
+
+
+class Pair(NamedTuple):
+    """A network and the program that it became."""
+
+    network: Network
+    program: Program
+
+
+def load_payloads(image: bytes) -> list[dict[str, int]]:
+    return [{"data": byte, "first": index == 0} for index, byte in enumerate(image)]
+
+
+def x_payloads(program: Program, x: Any) -> list[list[int]]:
+    return program.arrange(x).reshape(-1, program.spec.lanes).tolist()
+
+
+def answers(pair: Pair, x: Any) -> Any:
+    """Compute y with both references, which agree: int64[inferences, output_words, lanes]."""
+    reference = Reference(pair.program.spec)
+    assert reference.load(pair.program.image) == LoadError.NONE
+    words = reference.infer(pair.program.arrange(x))
+    np.testing.assert_array_equal(pair.program.restore(words), pair.network.compute(x))
+    return words
+
+
+def delivered(program: Program, got: list[dict[str, Any]]) -> Any:
+    """Collect y: int64[inferences, output_words, lanes]. Checks `last` on the way."""
+    words = program.output_words
+    assert [word["last"] for word in got] == [
+        index % words == words - 1 for index in range(len(got))
+    ]
+    data = np.array([word["data"] for word in got], dtype=np.int64)
+    return data.reshape(-1, words, program.spec.lanes)
+
+
+def check(pair: Pair, x: Any, got: list[dict[str, Any]]) -> None:
+    """Compare y with the references, exactly."""
+    np.testing.assert_array_equal(delivered(pair.program, got), answers(pair, x))
+
+
+# Random networks.
+
+LENGTHS = [
+    (1, 1),
+    (1, 1, 1, 1),
+    (30, 1),
+    (1, 30, 1),
+    (5, 9),
+    (24, 30, 10),
+    (17, 3, 21, 4),
+    (8, 8, 8, 8, 8),
+    (29, 13),
+    (3, 26, 2, 6),
+]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks(seed: int) -> None:
+    """Sizes, densities, formats and engines at random; x after x, with random stalls."""
+    rng = random.Random(seed)
+    lengths = LENGTHS[seed % len(LENGTHS)]
+    pes = (1, 2, 3, 4, 8)[(seed + seed // 5) % 5]
+    network = random_network(
+        seed,
+        lengths,
+        density=(0.05, 0.3, 1)[(seed + seed // 10) % 3],
+        dead=rng.choice((0, 0.3)),
+        codebook=seed % 3 == 1,
+        width=rng.choice((4, 8, 8, 12)),
+    )
+    spec = fit(
+        network,
+        pes=pes,
+        banks=rng.choice((1, 2)),
+        index_width=rng.choice((1, 2, 4)),
+        queue_depth=rng.choice((4, 8)),
+        lanes=rng.choice([lanes for lanes in (1, 2, 4) if pes % lanes == 0]),
+    )
+    pair = Pair(network, encode(network, spec))
+    program = pair.program
+    x = random_inputs(seed, network, 4)
+    x[-1] = network.layers[0].input.lowest
+    x[-2] = network.layers[0].input.highest
+    got = run(
+        Engine(spec),
+        {"i_load": load_payloads(program.image), "i_x": x_payloads(program, x)},
+        {"o_y": len(x) * program.output_words},
+        stalls=STALLS[(seed + seed // 4) % 4],
+        seed=seed,
+        drain=60,
+        patience=5000,
+    )
+    check(pair, x, got["o_y"])
+
+
+# Sessions: one engine, many events.
+
+
+class Taker(Sink):
+    """A sink that looks at a payload only where there is one, which takes a third of the time.
+
+    That valid and payload do not depend on ready is seen in `test_random_networks`.
+    """
+
+    def before(self, ctx: Any) -> None:
+        self.ready = next(self.go)
+        ctx.set(self.stream.ready, self.ready)
+
+    def after(self, valid: int, payload: Any) -> bool:
+        assert valid or self.held is None, "o_y.valid was taken back before the transfer"
+        return bool(valid) and super().after(valid, payload)
+
+
+class Session:
+    """An engine that is driven step by step, with sources that get more to send at any time."""
+
+    def __init__(self, ctx: Any, dut: Engine, reset: Signal, *, stalls: str = "none") -> None:
+        self.ctx, self.dut, self.spec, self._reset = ctx, dut, dut.spec, reset
+        self.stalls = stalls
+        self.seed = 0
+        self.cycle = 0
+        self.hold_y = False
+        self._connect()
+
+    def _connect(self) -> None:
+        def go(name: str, kind: str) -> Any:
+            return pauses(self.stalls in (kind, "both"), name, self.seed)
+
+        def y_go() -> Any:
+            for on in go("o_y", "sink"):
+                yield on and not self.hold_y
+
+        self.load = Source("i_load", self.dut.i_load, [], go("i_load", "source"))
+        self.x = Source("i_x", self.dut.i_x, [], go("i_x", "source"))
+        self.y = Taker("o_y", self.dut.o_y, 0, y_go())
+
+    def status(self, name: str) -> int:
+        return self.ctx.get(self.dut.status[name])
+
+    async def step(self, cycles: int = 1) -> None:
+        """Pass cycles, in which the streams move."""
+        ends = (self.load, self.x, self.y)
+        for _ in range(cycles):
+            for end in ends:
+                end.before(self.ctx)
+            sampled = [*await self.ctx.tick().sample(*(s for end in ends for s in end.signals))][2:]
+            for end in ends:
+                end.after(*(sampled.pop(0) for _ in end.signals))
+            self.cycle += 1
+
+    async def until(self, condition: Any, time_out: int = 6000) -> None:
+        for _ in range(time_out):
+            if condition():
+                return
+            await self.step()
+        raise AssertionError("nothing happens any more")
+
+    async def reset(self, cycles: int = 1) -> None:
+        """Reset; what was offered is forgotten on both sides."""
+        self.ctx.set(self._reset, 1)
+        for _ in range(cycles):
+            await self.ctx.tick()
+        self.ctx.set(self._reset, 0)
+        self.ctx.set(self.dut.i_load.valid, 0)
+        self.ctx.set(self.dut.i_x.valid, 0)
+        self.seed += 1
+        self._connect()
+
+    def send(self, image: bytes) -> None:
+        self._append(self.load, load_payloads(image))
+
+    def ask(self, program: Program, x: Any) -> None:
+        self._append(self.x, x_payloads(program, x))
+
+    @staticmethod
+    def _append(source: Source, payloads: list[Any]) -> None:
+        """Offer more; `taken` counts from what was not taken before."""
+        source.payloads = [*source.payloads[source.taken :], *payloads]
+        source.taken = 0
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way, and then for something that should not come."""
+        await self.until(
+            lambda: (
+                self.load.finished
+                and self.x.finished
+                and not self.status("busy")
+                and not self.status("committing")
+            )
+        )
+        await self.step(30)
+
+    def take(self) -> list[dict[str, Any]]:
+        """Return what has been delivered, once."""
+        got, self.y.got = self.y.got, []
+        return got
+
+    async def infer(self, pair: Pair, x: Any) -> None:
+        """Ask for inferences and compare all that comes."""
+        self.ask(pair.program, x)
+        await self.settle()
+        check(pair, x, self.take())
+
+
+def session(dut: Engine, body: Any, *, stalls: str = "none") -> None:
+    """Run ``body(session)``."""
+    reset = Signal()
+
+    async def testbench(ctx: Any) -> None:
+        await body(Session(ctx, dut, reset, stalls=stalls))
+
+    simulator = Simulator(ResetInserter(reset)(dut))
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+
+
+def pairs(
+    count: int, lengths: tuple[int, ...], *, codebook: bool = False, **fields: int
+) -> list[Pair]:
+    """Make programs for one engine that take the same x and give y of the same length."""
+    networks: list[Network] = []
+    largest: dict[str, int] = {}
+    seed = 0
+    while len(networks) < count:
+        network = random_network(seed, lengths, density=0.7, codebook=codebook)
+        seed += 1
+        # Dead inputs would not be sent.
+        used = (network.layers[0].weights != 0).any(axis=0).all()
+        if not used or (networks and network.layers[0].input != networks[0].layers[0].input):
+            continue
+        networks.append(network)
+        for name, value in fit(network, **fields).to_dict().items():  # pyright: ignore[reportArgumentType]
+            largest[name] = max(value, largest.get(name, 0))
+    spec = EngineSpec(**largest)
+    made = [Pair(network, encode(network, spec)) for network in networks]
+    assert len({pair.program.input_words for pair in made}) == 1
+    return made
+
+
+@pytest.mark.parametrize("banks", [1, 2])
+@pytest.mark.parametrize(
+    ("stalls", "codebook"), [*((kind, False) for kind in STALLS), ("both", True)]
+)
+def test_programs_are_exchanged_between_inputs(stalls: str, banks: int, codebook: bool) -> None:
+    """A program arrives while inferences run: each x is computed by one of both, in order."""
+    old, new = pairs(2, (6, 7, 4), codebook=codebook, pes=2, banks=banks)
+    rng = random.Random(banks)
+
+    async def body(s: Session) -> None:
+        s.send(old.program.image)
+        await s.until(lambda: s.status("loaded"))
+        changed = set()
+        for trial in range(2):
+            before, after = (old, new) if trial % 2 == 0 else (new, old)
+            count = 16
+            x = random_inputs(trial, old.network, count)
+            s.ask(before.program, x)
+            await s.step(rng.randrange(150))
+            s.send(after.program.image)
+            await s.settle()
+            got = delivered(old.program, s.take())
+            want = answers(before, x), answers(after, x)
+            assert len(got) == count
+            splits = [
+                k
+                for k in range(count + 1)
+                if (got[:k] == want[0][:k]).all() and (got[k:] == want[1][k:]).all()
+            ]
+            assert splits, f"trial {trial}: neither or both in turn"
+            changed.add(0 < splits[0] < count)
+            assert s.status("program") == after.program.id
+            await s.infer(after, x[:3])
+        assert True in changed, "no program was exchanged between two inputs of a row"
+
+    session(Engine(old.program.spec), body, stalls=stalls)
+
+
+def test_programs_of_other_shapes() -> None:
+    """Other numbers of layers, inputs and outputs, on an engine that has room for all of them."""
+    networks = [
+        random_network(seed, lengths, density=0.4)
+        for seed, lengths in enumerate([(9, 5, 3), (2, 12), (14, 6, 6, 1), (1, 1)])
+    ]
+    specs = [fit(network, pes=3).to_dict() for network in networks]
+    spec = EngineSpec(**{name: max(fields[name] for fields in specs) for name in specs[0]})
+    made = [Pair(network, encode(network, spec)) for network in networks]
+
+    async def body(s: Session) -> None:
+        for index in (0, 1, 2, 3, 0, 2, 1):
+            pair = made[index]
+            s.send(pair.program.image)
+            await s.until(lambda pair=pair: s.status("program") == pair.program.id)
+            await s.settle()
+            assert s.status("input_words") == pair.program.input_words
+            assert s.status("output_words") == pair.program.output_words
+            await s.infer(pair, random_inputs(index, pair.network, 3))
+
+    session(Engine(spec), body)
+
+
+@pytest.mark.parametrize("banks", [1, 2])
+def test_refused_image(banks: int) -> None:
+    """With two banks the old program answers on; with one it does until the header is accepted."""
+    old, new = pairs(2, (5, 4, 3), pes=2, banks=banks)
+    image = new.program.image
+    spec = old.program.spec
+    damaged = [
+        b"X" + image[1:],
+        image[:4] + b"\x09" + image[5:],
+        image[:6] + bytes([image[6] ^ 4]) + image[7:],
+        image[:9] + b"\x77" + image[10:],
+        image[:11] + b"\xff\xff" + image[13:],
+        image[:60] + bytes([image[60] ^ 1]) + image[61:],
+        image[:-1] + bytes([image[-1] ^ 1]),
+        image[: len(image) // 2],
+    ]
+
+    async def body(s: Session) -> None:
+        reference = Reference(spec)
+        for number, bad in enumerate(damaged):
+            s.send(old.program.image)
+            reference.load(old.program.image)
+            await s.until(lambda: s.status("program") == old.program.id)
+            x = random_inputs(number, old.network, 9)
+            s.ask(old.program, x)
+            # The first two are on their way; the others come while the image does.
+            await s.step(12)
+            s.send(bad)
+            await s.until(lambda: s.load.finished)
+            await s.step(200)
+            error = reference.load(bad)
+            assert s.status("error") == error, f"image {number}"
+            assert s.status("program") == (reference.program or 0), f"image {number}"
+            assert s.status("loaded") == (reference.program is not None), f"image {number}"
+            assert s.status("loading") == (number == len(damaged) - 1)
+            if reference.program is not None:
+                await s.settle()
+                check(old, x, s.take())
+            else:
+                # What was taken before is answered, by the old program; the rest has to wait.
+                done = s.x.taken // old.program.input_words
+                assert done < len(x)
+                assert s.x.taken % old.program.input_words == 0
+                check(old, x[:done], s.take())
+                s.send(new.program.image)
+                reference.load(new.program.image)
+                await s.settle()
+                check(new, x[done:], s.take())
+
+    session(Engine(spec), body)
+
+
+def test_status() -> None:
+    """Every field, from reset over load and inference to a second program."""
+    first, second = pairs(2, (6, 5, 4), pes=2)
+    names = ("loaded", "busy", "loading", "committing", "error", "program")
+
+    async def body(s: Session) -> None:
+        def state() -> list[int]:
+            return [s.status(name) for name in names]
+
+        assert state() == [0, 0, 0, 0, 0, 0]
+        s.ask(first.program, random_inputs(1, first.network, 1))
+        await s.step(50)
+        assert s.x.taken == 0, "x is taken without a program"
+        s.send(first.program.image[:40])
+        await s.step(60)
+        assert state() == [0, 0, 1, 0, 0, 0]
+        s.load.payloads = [*s.load.payloads, *load_payloads(first.program.image)[40:]]
+        s.hold_y = True
+        await s.step(len(first.program.image) + 100)
+        # The inference waits with y.
+        assert state() == [1, 1, 0, 0, 0, first.program.id]
+        s.send(second.program.image)
+        await s.step(len(second.program.image) + 100)
+        assert state() == [1, 1, 0, 1, 0, first.program.id]
+        s.hold_y = False
+        await s.settle()
+        assert state() == [1, 0, 0, 0, 0, second.program.id]
+        check(first, random_inputs(1, first.network, 1), s.take())
+        s.send(b"nonsense!")
+        await s.step(30)
+        assert state() == [1, 0, 0, 0, LoadError.MAGIC, second.program.id]
+        s.send(second.program.image[:1])
+        await s.step(3)
+        assert state() == [1, 0, 1, 0, 0, second.program.id]
+
+    session(Engine(first.program.spec), body)
+
+
+def test_a_partly_taken_x_delays_a_program() -> None:
+    """The input that has begun belongs to the old program, however late its last word comes."""
+    old, new = pairs(2, (6, 5, 4), pes=2)
+    x = random_inputs(3, old.network, 3)
+
+    async def body(s: Session) -> None:
+        s.send(old.program.image)
+        await s.until(lambda: s.status("loaded"))
+        await s.step(10)
+        words = x_payloads(old.program, x)
+        s.ask(old.program, x)
+        s.x.payloads = words[:2]
+        s.send(new.program.image)
+        await s.step(len(new.program.image) + 60)
+        assert (s.status("committing"), s.status("busy"), s.x.taken) == (1, 1, 2)
+        s.x.payloads = words
+        await s.settle()
+        got = s.take()
+        check(old, x[:1], got[: old.program.output_words])
+        check(new, x[1:], got[old.program.output_words :])
+
+    session(Engine(old.program.spec), body)
+
+
+@pytest.mark.parametrize("lengths", [(6, 4), (6, 5, 4)])
+def test_y_held_up(lengths: tuple[int, ...]) -> None:
+    """One inference waits with y, two inputs behind it; a fourth is not taken."""
+    pair = pairs(1, lengths, pes=2)[0]
+    x = random_inputs(1, pair.network, 6)
+
+    async def body(s: Session) -> None:
+        s.hold_y = True
+        s.ask(pair.program, x)
+        await s.step(400)
+        assert s.x.taken == 3 * pair.program.input_words
+        s.hold_y = False
+        await s.settle()
+        check(pair, x, s.take())
+
+    session(Engine(pair.program.spec, program=pair.program), body)
+
+
+@pytest.mark.parametrize("banks", [1, 2])
+@pytest.mark.parametrize("codebook", [False, True], ids=["direct", "codebook"])
+def test_initial_contents(banks: int, codebook: bool) -> None:
+    """A program that is there from the start answers, also after reset, until another is loaded."""
+    first, second = pairs(2, (7, 6, 5), pes=4, banks=banks, codebook=codebook)
+
+    async def body(s: Session) -> None:
+        assert s.status("loaded")
+        assert s.status("program") == first.program.id
+        await s.infer(first, random_inputs(1, first.network, 3))
+        await s.reset()
+        assert s.status("program") == first.program.id
+        await s.infer(first, random_inputs(2, first.network, 3))
+        s.send(second.program.image)
+        await s.until(lambda: s.status("program") == second.program.id)
+        await s.infer(second, random_inputs(3, first.network, 3))
+        await s.reset(3)
+        assert s.status("program") == second.program.id
+        await s.infer(second, random_inputs(4, first.network, 3))
+
+    session(Engine(first.program.spec, program=first.program), body)
+
+
+def test_rejects_a_program_for_another_engine() -> None:
+    program = pairs(1, (3, 2), pes=1)[0].program
+    spec = EngineSpec(**(program.spec.to_dict() | {"queue_depth": 16}))
+    with pytest.raises(
+        BadInputError,
+        match=r"^the program was encoded for another engine; encode it for this one$",
+    ):
+        Engine(spec, program=program)
+
+
+# Reset.
+
+
+async def after_reset(s: Session, known: list[Pair], number: int) -> None:
+    """Check that the program that status names answers; load one if there is none."""
+    assert not s.status("busy"), "an input survives reset"
+    assert not s.status("loading"), "an image survives reset"
+    assert not s.status("committing"), "an image survives reset"
+    if not s.status("loaded"):
+        assert s.spec.banks == 1, "reset forgets the program"
+        s.send(known[number % 2].program.image)
+        await s.until(lambda: s.status("loaded"))
+    await s.step()
+    pair = next(pair for pair in known if pair.program.id == s.status("program"))
+    await s.infer(pair, random_inputs(number, pair.network, 2)[::-1])
+
+
+@pytest.mark.parametrize("codebook", [False, True], ids=["direct", "codebook"])
+def test_reset_in_every_cycle_of_an_inference(codebook: bool) -> None:
+    """Nothing of the inputs before is left, in whatever they were interrupted."""
+    known = pairs(1, (3, 3) if codebook else (5, 4, 3), pes=2, codebook=codebook)
+    pair = known[0]
+    phases = set()
+    cut_y = set()
+
+    async def body(s: Session) -> None:
+        at = 0
+        finished = False
+        while not finished:
+            s.hold_y = at % 3 == 1
+            x = random_inputs(at, pair.network, 3)[1:] | 1 & pair.network.layers[0].input.highest
+            s.ask(pair.program, x)
+            await s.step(at)
+            finished = s.x.finished and not s.status("busy")
+            phases.add(s.ctx.get(s.dut.monitor.phase))
+            cut_y.add(len(s.y.got) % pair.program.output_words != 0)
+            await s.reset(1 + at % 2)
+            s.hold_y = False
+            await after_reset(s, known, at)
+            at += 1
+        assert at > 60
+
+    session(Engine(pair.program.spec, program=pair.program), body)
+    assert phases == {*Phase}
+    assert cut_y == {True, False}
+
+
+@pytest.mark.parametrize("banks", [1, 2])
+def test_reset_while_a_program_is_loaded(banks: int) -> None:
+    """The program in use is the old one or the new one, and never half of each."""
+    known = pairs(2, (4, 3, 2), pes=2, banks=banks)
+    size = len(known[0].program.image)
+    seen = set()
+
+    async def body(s: Session) -> None:
+        s.send(known[0].program.image)
+        await s.until(lambda: s.status("loaded"))
+        before = s.status("program")
+        # Exchanged at once, cycle by cycle; exchanged between inputs, or waiting for y, in steps.
+        cases = [(size + at, False) for at in range(20)]
+        cases += [(at, True) for at in (*range(0, size, 18), *range(size, size + 260, 13))]
+        for number, (at, busy) in enumerate(cases):
+            new = next(pair for pair in known if pair.program.id != before)
+            s.send(new.program.image)
+            s.ask(new.program, random_inputs(number, new.network, 40 * busy))
+            s.hold_y = number % 5 == 3
+            await s.step(at)
+            state = [name for name in ("loading", "committing", "loaded") if s.status(name)]
+            await s.reset()
+            s.hold_y = False
+            now = s.status("program")
+            seen.add((*state, "old" if now == before else "new" if now else "none"))
+            await after_reset(s, known, number)
+            before = s.status("program")
+
+    session(Engine(known[0].program.spec), body)
+    assert {"old", "new"} <= {state[-1] for state in seen}
+    if banks == 2:
+        assert ("committing", "loaded", "old") in seen
+        assert ("loading", "loaded", "old") in seen
+    else:
+        assert ("loading", "none") in seen
