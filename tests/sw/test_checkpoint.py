@@ -55,6 +55,7 @@ def test_round_trip(tmp_path: Path) -> None:
         ("body/1", True),
         ("head", False),
     ]
+    assert dense_layers(found.module)[1].bias is None
     assert dense_layers(found.module)[1].weight.count_nonzero() == 8
     x = np.random.default_rng(1).normal(size=(9, 6)).astype(np.float32)
     assert np.array_equal(outputs(found.module, x), outputs(module, x))

@@ -195,6 +195,16 @@ def test_a_codebook_of_weights_it_can_hold_is_exact() -> None:
     assert layer.weights.tolist() == [[-48, 0, 16, 32, -48, 64]]
 
 
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5])
+def test_every_code_is_used(bits: int) -> None:
+    """All weights are positive, so none of the centroids is the zero."""
+    module = nn.Sequential(linear([np.linspace(0.1, 1, 99).tolist()]))
+    x = np.ones((1, 99), np.float32)
+    layer = quantize(module, x, QuantizeSettings(codebook_bits=bits), "n").layers[0]
+    assert layer.codebook is not None
+    assert len(layer.codebook) == 1 << bits
+
+
 def test_repeatable_and_told() -> None:
     module = build(6, (5,), 3, torch.Generator().manual_seed(1))
     x = np.random.default_rng(1).uniform(size=(30, 6)).astype(np.float32)

@@ -48,7 +48,9 @@ def test_learns_and_tells(optimizer: str) -> None:
 
 def test_same_seed_same_bits_and_nothing_global() -> None:
     dataset, state = blobs(), torch.get_rng_state()
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    before = threads + 1, torch.are_deterministic_algorithms_enabled()
     weights = []
     for seed in (1, 1, 2):
         torch.rand(seed)  # whatever others draw must not matter
@@ -57,6 +59,7 @@ def test_same_seed_same_bits_and_nothing_global() -> None:
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert before == (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+    torch.set_num_threads(threads)
     torch.set_rng_state(state)
     train(project(train={"epochs": 1}), dataset)
     assert torch.equal(torch.get_rng_state(), state)
