@@ -9,32 +9,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import serial
 
-from secateur.errors import BadInputError, CheckFailedError
+from secateur.errors import BadInputError
 from secateur.format import LoadError
+from secateur.framing import DamagedFrameError, pack, unpack
+from secateur.link import BoardError, Link, Response
 from secateur.protocol import (
     LOAD,
-    MEANINGS,
     PROTOCOL_VERSION,
-    REQUEST,
-    RESPONSE,
-    RESPONSE_MARK,
     RESULT,
-    STATUS,
     Code,
     Command,
-    DamagedFrameError,
     Status,
     check_payload,
-    frame,
-    pack,
     pack_words,
-    unframe,
-    unpack,
     unpack_words,
     word_size,
 )
@@ -42,49 +34,13 @@ from secateur.protocol import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from secateur.link import Port
     from secateur.program import Program
 
-__all__ = ["Board", "BoardError", "Port", "Result"]
+__all__ = ["Board", "Result"]
 
-#: Frames that are not the response, read before a request counts as lost.
-STRAY = 16
-#: The part of the time-out that is left for the response after a sign that it was damaged.
-HASTE = 0.1
 #: Times that the host asks whether a complete image is in use, and starts an image again.
 POLLS, RESTARTS = 100, 3
-#: Bits of a byte on the line.
-LINE_BITS = 10
-
-
-class BoardError(CheckFailedError):
-    """The board does not answer, or does not do what was asked."""
-
-
-class Port(Protocol):
-    """What is needed of :class:`serial.Serial`."""
-
-    timeout: float | None
-    baudrate: int
-
-    def write(self, data: bytes, /) -> int | None:
-        """Send."""
-        ...
-
-    def read_until(self, expected: bytes, size: int) -> bytes:
-        """Receive up to ``expected``, ``size`` bytes, or the time-out."""
-        ...
-
-    def close(self) -> None:
-        """Give the port back."""
-        ...
-
-
-@dataclass(frozen=True)
-class Response:
-    """What came back."""
-
-    code: Code
-    payload: bytes
 
 
 @dataclass(frozen=True)
@@ -103,6 +59,13 @@ class Result:
     sequence: int
     cycles: int
     y: NDArray[np.int64]
+
+
+def _open(port: str, baudrate: int) -> Port:
+    try:
+        return serial.serial_for_url(port, baudrate=baudrate)
+    except (serial.SerialException, ValueError) as error:
+        raise BadInputError(f"the port {port} cannot be opened: {error}") from error
 
 
 class Board:
@@ -131,20 +94,13 @@ class Board:
     def __init__(
         self, port: str | Port, *, baudrate: int = 115_200, timeout: float = 1.0, attempts: int = 5
     ) -> None:
-        if isinstance(port, str):
-            try:
-                port = serial.serial_for_url(port, baudrate=baudrate)
-            except (serial.SerialException, ValueError) as error:
-                raise BadInputError(f"the port {port} cannot be opened: {error}") from error
-        self._port: Port = port
-        self._timeout, self._attempts = timeout, attempts
-        self._sequence = 0
+        opened = _open(port, baudrate) if isinstance(port, str) else port
+        self._link = Link(opened, timeout=timeout, attempts=attempts)
         self._program: Program | None = None
         #: Sequence of the last INFER that the board is known to have done, if any.
         self._inferred: int | None = None
         #: Clock cycles of each inference of the last :meth:`infer`, int64[n].
         self.cycles = np.zeros(0, dtype=np.int64)
-        self._port.write(b"\0")  # ends whatever the board believes to be receiving
 
     def __enter__(self) -> Board:
         return self
@@ -154,7 +110,7 @@ class Board:
 
     def close(self) -> None:
         """Close the port."""
-        self._port.close()
+        self._link.port.close()
 
     def status(self) -> Status:
         """Ask for the board's state.
@@ -164,7 +120,7 @@ class Board:
         BoardError
             If the board does not answer, or speaks another version of the protocol.
         """
-        payload = self._request(Command.STATUS).payload
+        payload = self._link.request(Command.STATUS).payload
         if payload[:1] != bytes([PROTOCOL_VERSION]):
             raise BoardError(
                 f"the board speaks version {payload[0] if payload else 'unknown'} of the protocol "
@@ -188,6 +144,7 @@ class Board:
             runs = f"{status.program:08x}" if status.loaded else "no program"
             raise BoardError(f"the board runs {runs}, not {program.id:08x}; load the program first")
         self._program = program
+        self._link.y_size = program.output_words * word_size(program.spec)
 
     def load(self, program: Program) -> None:
         """Load a program and use it. The old one stays in use until the new one is complete.
@@ -208,7 +165,7 @@ class Board:
             if restarts > RESTARTS:
                 raise BoardError("the board lost the program again and again; check its supply")
             payload = pack(LOAD, offset=offset) + program.image[offset : offset + chunk]
-            response = self._request(Command.LOAD, payload, also=(Code.ORDER,))
+            response = self._link.request(Command.LOAD, payload, also=(Code.ORDER,))
             # Out of order means that it was taken before, and the response was lost; or that the
             # board was reset.
             lost = response.code is Code.ORDER
@@ -264,7 +221,7 @@ class Board:
         BoardError
             If the board has no result, or does not answer.
         """
-        return self._parse_result(self._request(Command.READ))
+        return self._parse_result(self._link.request(Command.READ))
 
     def _loaded(self) -> Program:
         if self._program is None:
@@ -290,78 +247,20 @@ class Board:
         before is known and differs; otherwise the inference is done again.
         """
         before, self._inferred = self._inferred, None
-        sequence = self._next(other_than=before)
+        link = self._link
+        sequence = link.next_sequence(other_than=before)
         response = None
-        for _ in range(self._attempts):
-            response = self._exchange(Command.INFER, sequence, payload)
+        for _ in range(link.attempts):
+            response = link.exchange(Command.INFER, sequence, payload)
             if response is None and before is not None:
-                again = self._exchange(Command.READ, self._next(other_than=sequence), b"")
+                again = link.exchange(Command.READ, link.next_sequence(), b"")
                 if again is not None and again.code is Code.OK:
                     response = again if self._parse_result(again).sequence == sequence else None
             if response is not None and response.code is not Code.BUSY:
                 break
-        result = self._parse_result(self._accept(Command.INFER, response))
+        result = self._parse_result(link.accept(Command.INFER, response))
         self._inferred = sequence
         return result
-
-    def _request(
-        self, command: Command, payload: bytes = b"", also: tuple[Code, ...] = ()
-    ) -> Response:
-        """Send a request until there is a response, which must be ``OK`` or one of ``also``."""
-        sequence = self._next()
-        response = None
-        for _ in range(self._attempts):
-            response = self._exchange(command, sequence, payload)
-            if response is not None and response.code is not Code.BUSY:
-                break
-        return self._accept(command, response, also)
-
-    def _accept(
-        self, command: Command, response: Response | None, also: tuple[Code, ...] = ()
-    ) -> Response:
-        if response is None:
-            raise BoardError(
-                f"the board did not answer {self._attempts} times; check the port, the baud rate "
-                "and that the bitstream is loaded"
-            )
-        if response.code is not Code.OK and response.code not in also:
-            raise BoardError(
-                f"the board did not do {command.name}: it answered that {MEANINGS[response.code]}"
-            )
-        return response
-
-    def _next(self, other_than: int | None = None) -> int:
-        self._sequence = (self._sequence + 1) % 256
-        if self._sequence == other_than:
-            self._sequence = (self._sequence + 1) % 256
-        return self._sequence
-
-    def _exchange(self, command: Command, sequence: int, payload: bytes) -> Response | None:
-        """Send once; None if no response came."""
-        line = frame(pack(REQUEST, command=command, sequence=sequence) + payload)
-        self._port.write(line)
-        program = self._program
-        y = program.output_words * word_size(program.spec) if program else 0
-        longest = len(frame(bytes([1]) * (RESPONSE.size + max(STATUS.size, RESULT.size + y))))
-        on_line = LINE_BITS * (len(line) + longest) / self._port.baudrate
-        self._port.timeout = self._timeout + on_line
-        for _ in range(STRAY):
-            got = self._port.read_until(b"\0", longest)
-            if not got:
-                return None
-            try:
-                body = unframe(got)
-                head = unpack(RESPONSE, body)
-                code = Code(head["code"])
-            except ValueError:  # not a frame, or no code of this version
-                self._port.timeout = self._timeout * HASTE + on_line
-                continue
-            if (head["command"], head["sequence"]) == (command | RESPONSE_MARK, sequence):
-                return Response(code, body[RESPONSE.size :])
-            if code is Code.DAMAGED:
-                # The request was; or an older one, then the response is under way.
-                self._port.timeout = self._timeout * HASTE + on_line
-        return None
 
     def _parse_status(self, payload: bytes) -> Status:
         try:

@@ -6,16 +6,15 @@ over a UART with 8 data bits, no parity and one stop bit. ``docs/protocol.md`` t
 
 from __future__ import annotations
 
-import binascii
 import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from cobs import cobs
 
 from secateur.errors import BadInputError
 from secateur.format import Field, LoadError, Record
+from secateur.framing import DamagedFrameError, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from secateur.program import Program
 
 __all__ = [
-    "CRC_SIZE",
     "LOAD",
     "PAYLOAD_RANGE",
     "PROTOCOL_VERSION",
@@ -35,24 +33,17 @@ __all__ = [
     "STATUS",
     "Code",
     "Command",
-    "DamagedFrameError",
     "Status",
     "activation_size",
     "check_payload",
-    "frame",
     "markdown",
-    "pack",
     "pack_words",
-    "unframe",
-    "unpack",
     "unpack_words",
     "word_size",
 ]
 
 #: Version of everything in this file; STATUS tells it in its first byte, whatever the version.
 PROTOCOL_VERSION = 1
-#: Bytes of the CRC-16 (XMODEM) that ends a frame.
-CRC_SIZE = 2
 #: Set in the command of a response.
 RESPONSE_MARK = 0x80
 #: Smallest and largest payload that hardware is built for, bytes; powers of two between them.
@@ -91,8 +82,10 @@ COMMANDS = {
     Command.LOAD: (
         "LOAD, then at least one byte of a program image",
         "STATUS",
-        "Hands bytes to the loader. Offset 0 starts an image; any other offset must equal the "
-        "bytes taken so far of an image that is neither complete nor refused.",
+        (
+            "Hands bytes to the loader. Offset 0 starts an image; any other offset must equal the "
+            "bytes taken so far of an image that is neither complete nor refused."
+        ),
     ),
     Command.INFER: (
         "the words of x",
@@ -152,69 +145,6 @@ RESULT = Record((
     Field("sequence", 8, "sequence of the INFER that asked for it"),
     Field("cycles", 32, "from the first word of x to the last word of y, clock cycles"),
 ))
-
-
-class DamagedFrameError(ValueError):
-    """Bytes that are not a frame: bad stuffing, a bad CRC or too few bytes."""
-
-
-def frame(body: bytes) -> bytes:
-    r"""Append the CRC, stuff, and end with a zero byte.
-
-    Examples
-    --------
-    >>> frame(b"\x01\x2a").hex()
-    '05012a19b600'
-    """
-    crc = binascii.crc_hqx(body, 0).to_bytes(CRC_SIZE, "little")
-    return cobs.encode(body + crc) + b"\0"
-
-
-def unframe(line: bytes) -> bytes:
-    """Undo :func:`frame`; ``line`` includes the zero byte at its end.
-
-    Raises
-    ------
-    DamagedFrameError
-        If it is not what :func:`frame` makes.
-    """
-    if not line.endswith(b"\0"):
-        raise DamagedFrameError("the frame has no end")
-    try:
-        raw = cobs.decode(line[:-1])
-    except cobs.DecodeError as error:
-        raise DamagedFrameError(f"the frame is not COBS: {error}") from error
-    body, crc = raw[:-CRC_SIZE], raw[-CRC_SIZE:]
-    if len(raw) < CRC_SIZE or binascii.crc_hqx(body, 0) != int.from_bytes(crc, "little"):
-        raise DamagedFrameError("the frame's CRC does not match")
-    return body
-
-
-def pack(record: Record, **fields: int) -> bytes:
-    """Pack one record; every field but ``reserved`` must be given.
-
-    Examples
-    --------
-    >>> pack(REQUEST, command=Command.READ, sequence=7)
-    b'\\x04\\x07'
-    """
-    if any(field.name == "reserved" for field in record.fields):
-        fields.setdefault("reserved", 0)
-    return record.pack({name: [value] for name, value in fields.items()}).tobytes()
-
-
-def unpack(record: Record, raw: bytes) -> dict[str, int]:
-    """Undo :func:`pack`; ``raw`` must hold at least the record and may go on behind it.
-
-    Raises
-    ------
-    DamagedFrameError
-        If it is shorter than the record.
-    """
-    if len(raw) < record.size:
-        raise DamagedFrameError(f"{len(raw)} bytes are too few for a record of {record.size}")
-    words = np.frombuffer(raw, np.uint8, record.size).reshape(1, -1)
-    return {name: int(values[0]) for name, values in record.unpack(words).items()}
 
 
 def activation_size(spec: EngineSpec) -> int:
@@ -282,13 +212,23 @@ class Status:
             If it is too short, or names an error that does not exist.
         """
         fields = unpack(STATUS, raw)
-        del fields["reserved"]
-        flags = {name: bool(fields.pop(name)) for name in ("loaded", "busy", "loading")}
         try:
-            error = LoadError(fields.pop("error"))
+            error = LoadError(fields["error"])
         except ValueError as wrong:
             raise DamagedFrameError(f"the status is not one: {wrong}") from wrong
-        return cls(**flags, committing=bool(fields.pop("committing")), error=error, **fields)
+        return cls(
+            version=fields["version"],
+            loaded=bool(fields["loaded"]),
+            busy=bool(fields["busy"]),
+            loading=bool(fields["loading"]),
+            committing=bool(fields["committing"]),
+            error=error,
+            fingerprint=fields["fingerprint"],
+            max_payload=fields["max_payload"],
+            clock=fields["clock"],
+            taken=fields["taken"],
+            program=fields["program"],
+        )
 
 
 def markdown() -> str:

@@ -116,8 +116,9 @@ class CobsEncoder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        # A byte that is read while it is written is read again before it is sent.
         m.submodules.block = block = memory.Memory(
-            memory.MemoryData(shape=unsigned(8), depth=256, init=()), attrs={"ram_style": "block", "no_rw_check": 1}
+            shape=8, depth=256, init=(), attrs={"ram_style": "block", "no_rw_check": "1"}
         )
         write, read = block.write_port(), block.read_port()
 

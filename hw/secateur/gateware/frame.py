@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from amaranth import *
-from amaranth.lib import crc, data, stream, wiring
+from amaranth.lib import crc, data, stream, wiring  # pyright: ignore[reportAttributeAccessIssue]
 from amaranth.lib.wiring import In, Out
 
+from secateur.framing import CRC_SIZE
 from secateur.gateware.cobs import decoded_stream, frame_stream
 from secateur.gateware.payload import PayloadBuffer, read_layout
-from secateur.protocol import CRC_SIZE, REQUEST, Code
+from secateur.protocol import REQUEST, Code
 
 __all__ = ["FrameReceiver", "FrameSender", "request_layout"]
 

@@ -12,7 +12,7 @@ __all__ = ["PayloadBuffer", "read_layout"]
 
 
 def read_layout(size: int) -> data.StructLayout:
-    """What to read from the start of a buffer of ``size`` bytes.
+    """Lay out what to read from the start of a buffer of ``size`` bytes.
 
     ``words`` says whether as words or as bytes, ``length`` how many of them, at least one.
     """
@@ -66,9 +66,13 @@ class PayloadBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         depth = self.size // self.word_size
+        # Nothing is written while something is read. Without saying so, the old word would be
+        # required where both coincide, which costs a register and a multiplexer behind the memory.
         m.submodules.memory = ram = memory.Memory(
-            memory.MemoryData(shape=unsigned(8 * self.word_size), depth=depth, init=()),
-            attrs={"ram_style": "block", "no_rw_check": 1},
+            shape=8 * self.word_size,
+            depth=depth,
+            init=(),
+            attrs={"ram_style": "block", "no_rw_check": "1"},
         )
         write, read = ram.write_port(granularity=8), ram.read_port()
         m.d.comb += [

@@ -81,8 +81,8 @@ class Top(wiring.Component):
         self.spec, self.program, self.max_payload = spec, program, max_payload
         self.clock, self.divisor, self.limit_bits = clock, divisor(clock, baud), limit_bits
         super().__init__({
-            "rx": In(1, init=1),
-            "tx": Out(1, init=1),
+            "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
+            "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
             "status": Out(status_layout(spec)),
         })
 

@@ -63,7 +63,7 @@ class UartReceiver(wiring.Component):
     the line: a byte that comes while the one before still waits is dropped, and the next one has
     ``error``.
 
-    Tolerates a baud rate that is 2 % off from 8 cycles per bit on, and 1.5 % at fewer.
+    Tolerates a baud rate that is 2 % off.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class UartReceiver(wiring.Component):
         if divisor < MIN_DIVISOR:
             raise BadInputError(f"divisor must be at least {MIN_DIVISOR}, not {divisor!r}")
         self.divisor = divisor
-        super().__init__({"rx": In(1, init=1), "o": Out(received_stream())})
+        super().__init__({"rx": In(1, init=1), "o": Out(received_stream())})  # pyright: ignore[reportCallIssue]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -165,7 +165,7 @@ class UartTransmitter(wiring.Component):
         if divisor < MIN_DIVISOR:
             raise BadInputError(f"divisor must be at least {MIN_DIVISOR}, not {divisor!r}")
         self.divisor = divisor
-        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1)})
+        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1)})  # pyright: ignore[reportCallIssue]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

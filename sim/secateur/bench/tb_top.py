@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cocotb
-from cocotb.task import bridge
 import numpy as np
 from cocotb.clock import Clock
+from cocotb.task import bridge
 from cocotb.triggers import FallingEdge
 
 from secateur.host import Board
