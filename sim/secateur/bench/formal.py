@@ -84,10 +84,10 @@ def assert_stream_contract(
             outputs += [path] if is_output else []
         else:
             ports[path] = (Value.cast(member), None)
-    assert outputs, f"{name} has no output stream"
     if assume is not None:
         assume(harness, component)
     text = rtlil.convert(harness, name="top", ports=ports, emit_src=False)
+    assert outputs, f"{name} has no output stream"
 
     for path in outputs:
         code, _ = _yosys(text, f"{PREPARE}; cd top; {INDEPENDENT.format(path)}")
