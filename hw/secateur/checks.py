@@ -1,0 +1,132 @@
+"""What must hold in the logs and reports of a build before its bitstream counts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from secateur.errors import CheckFailedError
+
+__all__ = ["check_clock", "check_counts", "check_yosys_log", "clock_fmax"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Defect:
+    """A line of Yosys's log after which its exit code of 0 means nothing."""
+
+    pattern: str
+    sentence: str
+
+
+#: In the order in which they are reported; the last catches what the others did not name.
+DEFECTS = {
+    # Yosys deletes the multiplier with this warning, and exits with 0 (synth_ice40 -dsp, 0.50 to
+    # 0.70, where the product passes two registers).
+    "no driver conflicts": _Defect(
+        pattern=r"^Warning: Driver-driver conflict for (\S+)",
+        sentence="Yosys resolved a driver-driver conflict for {} and may have deleted logic",
+    ),
+    "no latches": _Defect(
+        pattern=r"^Latch inferred for signal `([^']+)'",
+        sentence="Yosys inferred a latch for {}",
+    ),
+    "no combinational loops": _Defect(
+        pattern=r"^Warning: found logic loop in module .*:\n +cell (\S+)",
+        sentence="Yosys found a combinational loop through {}",
+    ),
+    "no memories in flip-flops": _Defect(
+        pattern=r"^using FF mapping for memory (\S+)",
+        sentence="Yosys built the memory {} of flip-flops",
+    ),
+    "no other problems": _Defect(
+        pattern=r"^Warning: (.+)\n(?:.*\n)*?Found and reported [1-9]\d* problems",
+        sentence="Yosys's checks report a problem ({})",
+    ),
+}
+
+
+def check_yosys_log(text: str) -> list[str]:
+    """Check the log of a synthesis.
+
+    Returns
+    -------
+    list of str
+        The names of the checks that passed: all.
+
+    Raises
+    ------
+    CheckFailedError
+        On the first defect.
+    """
+    if "\nEnd of script." not in text:
+        raise CheckFailedError("Yosys's log ends early; see yosys.log")
+    for defect in DEFECTS.values():
+        if found := re.search(defect.pattern, text, re.MULTILINE):
+            name = found[1].rstrip(".")
+            raise CheckFailedError(defect.sentence.format(name) + "; see yosys.log")
+    return [*DEFECTS]
+
+
+def check_counts(used: dict[str, int], expected: dict[str, int]) -> list[str]:
+    """Compare the cells of a routed design with those that it was designed to have.
+
+    Parameters
+    ----------
+    used, expected : mapping of str to int
+        Cells of each kind, in pieces; kinds that are not expected to be a certain number are
+        absent from ``expected``.
+
+    Raises
+    ------
+    CheckFailedError
+        If one differs: logic was lost, doubled, or mapped to something else.
+    """
+    for kind, count in expected.items():
+        if used[kind] != count:
+            raise CheckFailedError(
+                f"the routed design must have {count} of {kind}, as the engine was designed, "
+                f"not {used[kind]}"
+            )
+    return [f"{count} of {kind}" for kind, count in expected.items()]
+
+
+def clock_fmax(report: dict) -> float:
+    """Return the highest frequency of the one clock in nextpnr's report, MHz.
+
+    Raises
+    ------
+    CheckFailedError
+        If it analysed no clock or several: then a constraint or the PLL was lost.
+    """
+    clocks = report["fmax"]
+    if len(clocks) != 1:
+        names = ", ".join(clocks) or "none"
+        raise CheckFailedError(f"nextpnr must time exactly one clock, not {len(clocks)} ({names})")
+    (clock,) = clocks.values()
+    return clock["achieved"]
+
+
+def check_clock(fmax_mhz: dict[int, float], clock_mhz: float) -> list[str]:
+    """Check that the best seed meets the clock.
+
+    Parameters
+    ----------
+    fmax_mhz : mapping of int to float
+        Highest frequency by seed, MHz.
+    clock_mhz : float
+        The clock, MHz.
+
+    Raises
+    ------
+    CheckFailedError
+        If no seed meets it.
+    """
+    best = max(fmax_mhz.values())
+    if best < clock_mhz:
+        short = clock_mhz - best
+        raise CheckFailedError(
+            f"the clock of {clock_mhz:g} MHz is not met: the best of {len(fmax_mhz)} seeds "
+            f"reaches {best:.2f} MHz, {short:.2f} MHz ({short / clock_mhz:.1%}) too little; "
+            f"choose a lower clock_mhz or more seeds"
+        )
+    return [f"clock of {clock_mhz:g} MHz met"]

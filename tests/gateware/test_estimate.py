@@ -1,0 +1,83 @@
+"""The estimate against engines that were built, and what it refuses."""
+
+import re
+
+import pytest
+
+from secateur.device import find_device
+from secateur.engine import EngineSpec, default_lanes
+from secateur.errors import BadInputError
+from secateur.estimate import estimate, require
+
+#: Of routed engines behind their UARTs (benchmarks/fit_estimate.py).
+MEASURED = [
+    ({"pes": 1}, 2794, 9),
+    ({"pes": 3}, 3467, 17),
+    ({"pes": 4}, 4637, 23),
+    ({"pes": 16}, 8644, 71),
+    ({"pes": 4, "banks": 1}, 4710, 15),
+    ({"pes": 4, "codebook_bits": 4}, 4788, 20),
+    ({"pes": 4, "row_depth": 64}, 5707, 23),
+    ({"pes": 4, "row_depth": 256, "weight_depth": 4096, "column_depth": 4096}, 4799, 79),
+    (
+        {"pes": 4, "activation_width": 16, "weight_width": 16, "accumulator_width": 40},
+        6549,
+        32,
+    ),
+]
+
+
+def spec_of(**fields: int) -> EngineSpec:
+    return EngineSpec(lanes=default_lanes(fields["pes"]), **fields)
+
+
+@pytest.mark.parametrize(("fields", "lut", "bram"), MEASURED)
+def test_estimate_is_what_was_measured(fields: dict[str, int], lut: int, bram: int) -> None:
+    found = estimate(spec_of(**fields), find_device("ecp5-85k"))
+    assert found.bram == bram
+    assert found.dsp == fields["pes"]
+    assert found.lut == pytest.approx(lut, rel=0.05)
+
+
+def test_larger_payloads_take_more_blocks() -> None:
+    device = find_device("ecp5-25k")
+    spec = spec_of(pes=4)
+    # Two buffers of 1024 words of 4 bytes: 36 bits wide with 512 words a block.
+    assert estimate(spec, device, payload=4096).bram == estimate(spec, device).bram + 2
+
+
+def test_what_fits_is_returned() -> None:
+    device = find_device("ecp5-25k")
+    assert require(spec_of(pes=4), device) == estimate(spec_of(pes=4), device)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"pes": 16},
+            (
+                "the engine does not fit device 'ecp5-25k': it needs 71 block RAMs of 56; "
+                "device 'ecp5-85k' would hold it"
+            ),
+        ),
+        (
+            {"pes": 32, "weight_depth": 512, "column_depth": 512, "banks": 1},
+            (
+                "the engine does not fit device 'ecp5-25k': it needs 71 block RAMs of 56 and "
+                "32 multipliers of 28; device 'ecp5-85k' would hold it"
+            ),
+        ),
+        (
+            {"pes": 160, "weight_depth": 64, "column_depth": 64, "banks": 1},
+            (
+                "the engine does not fit device 'ecp5-25k': it needs 100743 LUT4s of 24288 and "
+                "160 multipliers of 28; no known device holds it; reduce pes or the depths"
+            ),
+        ),
+    ],
+    ids=["block RAM", "two kinds", "no device"],
+)
+def test_device_too_small(fields: dict[str, int], message: str) -> None:
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        require(spec_of(**fields), find_device("ecp5-25k"))
