@@ -221,6 +221,7 @@ class Board:
         BoardError
             If the board has no result, or does not answer.
         """
+        self._loaded()
         return self._parse_result(self._link.request(Command.READ))
 
     def _loaded(self) -> Program:
