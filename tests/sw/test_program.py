@@ -52,8 +52,9 @@ def test_encoding_is_deterministic():
 def test_a_failed_save_leaves_nothing_behind(tmp_path):
     folder = tmp_path / "net.sct"
     folder.mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(BadInputError) as caught:
         PROGRAM.save(folder)
+    assert str(caught.value) == f"{folder} cannot be written (Is a directory); give another path"
     assert [*tmp_path.iterdir()] == [folder]
 
 
