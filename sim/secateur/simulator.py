@@ -127,7 +127,7 @@ class Verilator(Simulator):
     started here is the program proper, ``verilator_bin``, not its wrapper in Perl.
 
     Only the ports of the top-level module are visible to a test bench. cocotb's own runner makes
-    every signal visible, which takes most optimisations away: on an engine of 16 PEs that is a
+    every signal visible, which takes most optimisations away: on 16 processing elements that is a
     third of the speed of the busy cycles and an eighth of the idle ones.
     """
 
@@ -191,8 +191,8 @@ class Verilator(Simulator):
             for name in self.RUNTIME:  # newer than its source, and so left alone by make
                 shutil.copy(runtime / name, folder)
         # -O1 compiles an engine in two thirds of the time of the default, -Os, and it runs faster.
-        # The variables that the wheel has wrong come next. Whoever calls this from a makefile hands options
-        # and a job server down that are not for this make.
+        # Then the variables that the wheel has wrong. Whoever calls this from a makefile hands
+        # options and a job server down that are not for this make.
         tools = ["OPT_FAST=-O1", f"VERILATOR_ROOT={root}", f"PYTHON3={sys.executable}", "AR=ar"]
         tools += ["CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include"]
         jobs = f"-j{len(os.sched_getaffinity(0))}"
