@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from secateur.errors import CheckFailedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["check_clock", "check_counts", "check_yosys_log", "clock_fmax"]
 
@@ -45,8 +49,8 @@ DEFECTS = {
 }
 
 
-def check_yosys_log(text: str) -> list[str]:
-    """Check the log of a synthesis.
+def check_yosys_log(log: Path) -> list[str]:
+    """Check the log of a synthesis, as Yosys's option ``-l`` writes it.
 
     Returns
     -------
@@ -58,12 +62,13 @@ def check_yosys_log(text: str) -> list[str]:
     CheckFailedError
         On the first defect.
     """
+    text = log.read_text(errors="replace")
     if "\nEnd of script." not in text:
-        raise CheckFailedError("Yosys's log ends early; see yosys.log")
+        raise CheckFailedError(f"Yosys's log {log} ends early; run it again")
     for defect in DEFECTS.values():
         if found := re.search(defect.pattern, text, re.MULTILINE):
             name = found[1].rstrip(".")
-            raise CheckFailedError(defect.sentence.format(name) + "; see yosys.log")
+            raise CheckFailedError(f"{defect.sentence.format(name)}; see {log}")
     return [*DEFECTS]
 
 

@@ -172,7 +172,7 @@ def write_netlist(component: wiring.Component, *, device: Device, folder: Path) 
         log="yosys.err.log",
         makes=["yosys.log", "dut.v"],
     )
-    check_yosys_log((folder / "yosys.log").read_text(errors="replace"))
+    check_yosys_log(folder / "yosys.log")
     # Without the cells that the models include and Yosys never leaves in a netlist.
     logic = ["`define NO_INCLUDES", _logic("common_sim.vh"), _logic("ccu2c_sim.vh")]
     netlist = (folder / "dut.v").read_text()

@@ -209,7 +209,7 @@ def _run(
         log="yosys.err.log",
         makes=["yosys.log", "top.json"],
     )
-    checks = check_yosys_log((work / "yosys.log").read_text(errors="replace"))
+    checks = check_yosys_log(work / "yosys.log")
 
     progress(1, steps, "place and route")
     reports = {}

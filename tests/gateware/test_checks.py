@@ -1,6 +1,7 @@
 """The checks behind the tools, on excerpts of real logs (Yosys 0.66, nextpnr 0.11)."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -38,8 +39,14 @@ Found and reported 1 problems.
 """
 
 
-def test_clean_log_passes_every_check() -> None:
-    assert check_yosys_log(CLEAN) == [*DEFECTS]
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "yosys.log"
+
+
+def test_clean_log_passes_every_check(log: Path) -> None:
+    log.write_text(CLEAN)
+    assert check_yosys_log(log) == [*DEFECTS]
 
 
 @pytest.mark.parametrize(
@@ -49,34 +56,35 @@ def test_clean_log_passes_every_check() -> None:
             CONFLICT,
             (
                 "Yosys resolved a driver-driver conflict for \\q and may have deleted logic; "
-                "see yosys.log"
+                "see {log}"
             ),
         ),
-        (LATCH, "Yosys inferred a latch for \\top.\\l; see yosys.log"),
-        (LOOP, "Yosys found a combinational loop through $xor$loop.v:2$2; see yosys.log"),
-        (FLIP_FLOPS, "Yosys built the memory top.m of flip-flops; see yosys.log"),
+        (LATCH, "Yosys inferred a latch for \\top.\\l; see {log}"),
+        (LOOP, "Yosys found a combinational loop through $xor$loop.v:2$2; see {log}"),
+        (FLIP_FLOPS, "Yosys built the memory top.m of flip-flops; see {log}"),
         (
             UNDRIVEN,
-            (
-                "Yosys's checks report a problem (Wire top.\\y is used but has no driver); "
-                "see yosys.log"
-            ),
+            ("Yosys's checks report a problem (Wire top.\\y is used but has no driver); see {log}"),
         ),
     ],
     ids=["conflict", "latch", "loop", "flip-flops", "undriven"],
 )
-def test_defect_is_red(excerpt: str, message: str) -> None:
+def test_defect_is_red(excerpt: str, message: str, log: Path) -> None:
+    log.write_text(excerpt + CLEAN)
+    with pytest.raises(CheckFailedError, match=f"^{re.escape(message.format(log=log))}$"):
+        check_yosys_log(log)
+
+
+def test_log_that_ends_early_is_red(log: Path) -> None:
+    log.write_text(CLEAN.split("End of script")[0])
+    message = f"Yosys's log {log} ends early; run it again"
     with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
-        check_yosys_log(excerpt + CLEAN)
+        check_yosys_log(log)
 
 
-def test_log_that_ends_early_is_red() -> None:
-    with pytest.raises(CheckFailedError, match=r"^Yosys's log ends early; see yosys.log$"):
-        check_yosys_log(CLEAN.split("End of script")[0])
-
-
-def test_warning_before_a_clean_check_is_no_problem() -> None:
-    assert check_yosys_log("Warning: something harmless\n" + CLEAN)
+def test_warning_before_a_clean_check_is_no_problem(log: Path) -> None:
+    log.write_text("Warning: something harmless\n" + CLEAN)
+    assert check_yosys_log(log) == [*DEFECTS]
 
 
 def test_counts() -> None:
