@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from secateur.network import Network
     from secateur.program import Program
 
-NETWORKS = [random_network(1, [40, 12, 9]), random_network(2, [33, 20, 12, 5], dead=0.2)]
+# Networks whose outputs differ from input to input.
+NETWORKS = [random_network(12, [40, 12, 9]), random_network(4, [33, 20, 12, 5], dead=0.2)]
 SPEC = fit(
     NETWORKS[1],
     pes=4,
@@ -263,6 +264,25 @@ def test_an_older_result_is_never_taken_for_the_new_one() -> None:
         lost = iter([True])
         model.request_fault = lambda line, lost=lost: b"" if next(lost, False) else line
         assert board.infer(x[1:]).tolist() == want[1:]
+
+
+def test_the_result_of_a_failed_inference_is_never_taken() -> None:
+    """The board did the one before, but its host never heard so."""
+    x = random_inputs(1, NETWORKS[0], 3)[1:]
+    for between in range(246, 256):
+        model = ModelBoard()
+        board = Board(model, attempts=2)
+        board.load(PROGRAMS[0])
+        board.infer(x[1:])
+        model.response_fault = lambda line: b""
+        with pytest.raises(BoardError):
+            board.infer(x[:1])
+        model.response_fault = lambda line: line
+        for _ in range(between):
+            board.status()
+        lost = iter([True])
+        model.request_fault = lambda line, lost=lost: b"" if next(lost, False) else line
+        assert board.infer(x[1:]).tolist() == NETWORKS[0].compute(x[1:]).tolist()
 
 
 def test_a_board_that_was_reset_while_loading() -> None:
