@@ -6,6 +6,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from secateur.artefact import write_whole
 from secateur.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -38,12 +39,7 @@ def pack_container(text: bytes, image: bytes) -> bytes:
 
 def write_file(path: Path, body: bytes) -> None:
     """Write ``body`` and its SHA-256: all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(body + hashlib.sha256(body).digest())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, body + hashlib.sha256(body).digest())
 
 
 def read_container(path: Path) -> tuple[bytes, bytes]:

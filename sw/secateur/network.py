@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from secateur.artefact import ArrayFile, digest
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant, signed_width
 
@@ -19,10 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["NETWORK_VERSION", "Layer", "Network"]
+__all__ = ["Layer", "Network"]
 
-#: Version of the network file.
-NETWORK_VERSION = 1
+#: The network's file.
+FILE = ArrayFile(kind="network", version=1, maker="`secateur quantize`")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,10 +121,14 @@ class Layer:
         >>> layer.accumulator_width
         7
         """
-        if x.shape[-1:] != self.weights.shape[1:] or not self.input.holds(x):
+        if x.shape[-1:] != self.weights.shape[1:]:
             raise BadInputError(
-                f"layer {self.name!r}: x must be [..., {self.weights.shape[1]}] in "
-                f"{self.input}, not {x.shape} from {x.min(initial=0)} to {x.max(initial=0)}"
+                f"layer {self.name!r}: x must be [..., {self.weights.shape[1]}], not {x.shape}"
+            )
+        if not self.input.holds(x):
+            raise BadInputError(
+                f"layer {self.name!r}: x must be from {self.input.lowest} to "
+                f"{self.input.highest}, not from {x.min()} to {x.max()}"
             )
         return self.requant.compute(x @ self.weights.T + self.bias)
 
@@ -195,8 +196,8 @@ class Network:
         """Compute the network: int64[..., inputs] to int64[..., outputs]."""
         return self.activations(x)[-1]
 
-    def _description(self) -> str:
-        """Everything but the arrays, as canonical JSON."""
+    def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
+        """Take the network apart: JSON values, and arrays."""
         layers = [
             {
                 "name": layer.name,
@@ -210,26 +211,20 @@ class Network:
             }
             for layer in self.layers
         ]
-        return json.dumps(
-            {"version": NETWORK_VERSION, "name": self.name, "layers": layers}, sort_keys=True
-        )
+        arrays = {}
+        for index, layer in enumerate(self.layers):
+            arrays[f"{index}.weights"] = np.ascontiguousarray(layer.weights, dtype=np.int32)
+            arrays[f"{index}.bias"] = np.ascontiguousarray(layer.bias, dtype=np.int64)
+        return {"name": self.name, "layers": layers}, arrays
 
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides the network, in hexadecimal."""
-        sha = hashlib.sha256(self._description().encode())
-        for layer in self.layers:
-            for array in (layer.weights, layer.bias):
-                sha.update(repr(array.shape).encode() + array.astype("<i8").tobytes())
-        return sha.hexdigest()
+        return digest(*self._parts())
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file: the arrays, and the rest as JSON in its metadata."""
-        tensors = {}
-        for index, layer in enumerate(self.layers):
-            tensors[f"{index}.weights"] = np.ascontiguousarray(layer.weights.astype(np.int32))
-            tensors[f"{index}.bias"] = np.ascontiguousarray(layer.bias)
-        save_file(tensors, path, {"secateur.network": self._description(), "digest": self.digest})
+        """Write the network's file: all of it or nothing."""
+        FILE.write(path, *self._parts())
 
     @classmethod
     def load(cls, path: Path) -> Network:
@@ -238,42 +233,16 @@ class Network:
         Raises
         ------
         BadInputError
-            If the file is missing, damaged, of another kind or of a later version.
+            If the file is missing, damaged, altered, of another kind or of another version.
         """
+        description, arrays = FILE.read(path)
         try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            raise BadInputError(
-                f"{path} does not exist; make it with `secateur quantize`"
-            ) from None
-        except (SafetensorError, OSError) as error:
-            raise BadInputError(
-                f"{path} is not a readable network ({error}); make it again with "
-                f"`secateur quantize`"
-            ) from None
-        if "secateur.network" not in metadata:
-            raise BadInputError(
-                f"{path} is not a network; give the file that `secateur quantize` writes"
-            )
-        try:
-            network = cls._from_parts(json.loads(metadata["secateur.network"]), tensors, path)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise BadInputError(f"{path} is damaged ({error!r}); make it again") from None
-        if network.digest != metadata.get("digest"):
-            raise BadInputError(
-                f"{path} was altered after it was written; make it again with `secateur quantize`"
-            )
-        return network
+            return cls._from_parts(description, arrays)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FILE.damaged(path, error) from None
 
     @classmethod
-    def _from_parts(cls, description: dict, tensors: dict, path: Path) -> Network:
-        if description["version"] != NETWORK_VERSION:
-            raise BadInputError(
-                f"{path} has version {description['version']!r} and this Secateur reads "
-                f"{NETWORK_VERSION}; update Secateur or make the file again"
-            )
+    def _from_parts(cls, description: dict[str, Any], arrays: dict[str, NDArray]) -> Network:
         layers = []
         for index, fields in enumerate(description["layers"]):
             width, signed = fields["output"]
@@ -281,8 +250,8 @@ class Network:
             layers.append(
                 Layer(
                     name=fields["name"],
-                    weights=tensors[f"{index}.weights"].astype(np.int64),
-                    bias=tensors[f"{index}.bias"],
+                    weights=arrays[f"{index}.weights"].astype(np.int64),
+                    bias=arrays[f"{index}.bias"],
                     weight_width=fields["weight_width"],
                     input=NumberFormat(width=fields["input"][0], signed=fields["input"][1]),
                     requant=Requant(

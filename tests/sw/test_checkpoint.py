@@ -96,7 +96,10 @@ def sentence(path: Path) -> str:
 
 def test_missing(tmp_path: Path) -> None:
     path = tmp_path / "none"
-    assert sentence(path) == f"{path} does not exist; make it with `secateur train`"
+    assert (
+        sentence(path)
+        == f"{path} does not exist; make it with `secateur train` or `secateur prune`"
+    )
 
 
 def test_truncated_anywhere(tmp_path: Path) -> None:

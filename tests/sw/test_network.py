@@ -1,0 +1,176 @@
+"""The integer network against torch's integer arithmetic, and its file."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secateur.bench.networks import random_inputs, random_network
+from secateur.errors import BadInputError
+from secateur.fixed import NumberFormat, Requant
+from secateur.network import FILE, Layer, Network
+
+UNSIGNED = NumberFormat(width=8, signed=False)
+SIGNED = NumberFormat(width=8, signed=True)
+
+
+def layer(**fields) -> Layer:
+    """A layer of 2 x 3 with what the test changes."""
+    return Layer(**{
+        "name": "fc",
+        "weights": np.array([[1, 0, -2], [0, 3, 0]]),
+        "bias": np.array([1, -1]),
+        "weight_width": 4,
+        "input": UNSIGNED,
+        "requant": Requant(shift=1, output=SIGNED, relu=False),
+        **fields,
+    })
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 12), min_size=2, max_size=5))
+def test_compute_is_torch(seed: int, lengths: list[int]) -> None:
+    """Matrix products by torch in int64, requantisation by floor division of Python integers."""
+    network = random_network(seed, lengths, density=0.6)
+    x = random_inputs(seed, network, 5)
+    y = torch.from_numpy(x)
+    for part in network.layers:
+        requant, output = part.requant, part.requant.output
+        acc = torch.nn.functional.linear(
+            y, torch.from_numpy(part.weights), torch.from_numpy(part.bias)
+        )
+        rounded = [
+            [(2 * v + (1 << requant.shift)) // (2 << requant.shift) for v in row]
+            for row in acc.tolist()
+        ]
+        low = 0 if requant.relu else output.lowest
+        y = torch.tensor(rounded).clamp(low, output.highest)
+    assert network.compute(x).tolist() == y.tolist()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_accumulator_width_is_exact(seed: int) -> None:
+    """The extreme inputs reach into the last bit, and no input leaves the width."""
+    (part,) = random_network(seed, [6, 4], density=0.7).layers
+    lows, highs = part.input.lowest, part.input.highest
+    most = np.where(part.weights > 0, highs, lows) * part.weights
+    least = np.where(part.weights > 0, lows, highs) * part.weights
+    top = (most.sum(axis=1) + np.maximum(part.bias, 0)).max()
+    bottom = (least.sum(axis=1) + np.minimum(part.bias, 0)).min()
+    width = part.accumulator_width
+    assert -(1 << (width - 1)) <= bottom
+    assert top < 1 << (width - 1)
+    assert bottom < -(1 << (width - 2)) or top >= 1 << (width - 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"bias": np.array([1])},
+            "layer 'fc': weights must be [rows, columns] with one bias a row, not (2, 3) and (1,)",
+        ),
+        ({"weights": np.zeros((2, 3), int)}, "layer 'fc' has no weight left; prune it less"),
+        ({"weight_width": 2}, "layer 'fc': weights must fit in 2 bits"),
+        (
+            {"codebook": np.array([-2, 1, 3])},
+            "layer 'fc': the codebook must be ascending and hold 0",
+        ),
+        (
+            {"codebook": np.array([0, 1, 3, -2])},
+            "layer 'fc': the codebook must be ascending and hold 0",
+        ),
+        ({"codebook": np.array([-2, 0, 1])}, "layer 'fc': a weight is not in the codebook"),
+    ],
+)
+def test_layers_that_are_refused(fields: dict, message: str) -> None:
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        layer(**fields)
+
+
+def test_networks_that_are_refused() -> None:
+    first = layer()
+    for layers, message in (
+        ((), "network 'net' must have at least one layer"),
+        ((first, layer(input=SIGNED)), "layer 'fc' must take the 2 outputs of 'fc', not 3"),
+        (
+            (first, layer(weights=np.ones((2, 2), int))),
+            f"layer 'fc' must take 'fc''s {SIGNED}, not {UNSIGNED}",
+        ),
+    ):
+        with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+            Network(name="net", layers=layers)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (np.array([1, 2]), "[..., 3], not (2,)"),
+        (np.array([0, 0, 256]), "from 0 to 255, not from 0 to 256"),
+        (np.array([0, -1, 0]), "from 0 to 255, not from -1 to 0"),
+    ],
+)
+def test_inputs_that_are_refused(x: np.ndarray, said: str) -> None:
+    message = f"layer 'fc': x must be {said}"
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        layer().compute(x)
+
+
+def test_quantize_input_rounds_half_up_and_saturates() -> None:
+    network = Network(name="net", layers=(layer(input_fraction=2),))
+    x = np.array([[0.124, 0.125, 99.0], [-0.125, -0.126, 63.8]])
+    assert network.quantize_input(x).tolist() == [[0, 1, 255], [0, 0, 255]]
+
+
+@pytest.mark.parametrize("codebook", [False, True])
+def test_saved_is_loaded(tmp_path: Path, codebook: bool) -> None:
+    network = random_network(3, [9, 7, 4], codebook=codebook)
+    network.save(tmp_path / "network.safetensors")
+    loaded = Network.load(tmp_path / "network.safetensors")
+    assert loaded.digest == network.digest
+    x = random_inputs(4, network, 50)
+    assert np.array_equal(loaded.compute(x), network.compute(x))
+
+
+def test_the_digest_sees_everything() -> None:
+    part = layer()
+    changes = [
+        {"name": "other"},
+        {"weights": part.weights * [[1, 1, 1], [1, -1, 1]]},
+        {"bias": part.bias + 1},
+        {"weight_width": 5},
+        {"input": SIGNED},
+        {"requant": dataclasses.replace(part.requant, shift=2)},
+        {"requant": dataclasses.replace(part.requant, relu=True)},
+        {"requant": dataclasses.replace(part.requant, output=UNSIGNED)},
+        {"codebook": np.array([-2, 0, 1, 3])},
+        {"input_fraction": 1},
+        {"weight_fraction": 1},
+        {"output_fraction": 1},
+    ]
+    networks = [Network(name="net", layers=(layer(**fields),)) for fields in ({}, *changes)]
+    assert len({network.digest for network in networks}) == len(changes) + 1
+
+
+def test_files_that_make_no_network(tmp_path: Path) -> None:
+    """Files of the right kind with their digest, whose description contradicts the arrays."""
+    path = tmp_path / "network.safetensors"
+    random_network(3, [5, 4]).save(path)
+    description, arrays = FILE.read(path)
+    description["layers"][0]["weight_width"] = 2
+    FILE.write(path, description, arrays)
+    message = (
+        f"""{path} is damaged (BadInputError("layer 'fc1': weights must fit in 2 bits")); """
+        "make it again with `secateur quantize`"
+    )
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        Network.load(path)
+    del description["layers"][0]["shift"]
+    FILE.write(path, description, arrays)
+    message = f"{path} is damaged (KeyError('shift')); make it again with `secateur quantize`"
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        Network.load(path)
