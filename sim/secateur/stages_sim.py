@@ -23,7 +23,7 @@ def _simulate(context: Context) -> None:
     settings = context.project.simulate
     network = Network.load(context.inputs["network.safetensors"])
     program = Program.load(context.inputs["program.sct"])
-    test = data.load(context.project.data).test.head(settings.images)
+    test = data.load(context.project.data, context.project.data_file).test.head(settings.images)
     x = network.quantize_input(test.x)
     simulation = simulate(
         program,

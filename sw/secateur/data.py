@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,18 @@ from secateur.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from secateur.settings import DataSettings
 
-__all__ = ["Dataset", "Split", "load"]
+__all__ = ["ARRAYS", "Dataset", "Split", "load"]
+
+#: Parts of a set of examples.
+PARTS = ("train", "validation", "test")
+#: Arrays of a file of examples: real numbers [n, features] and integers [n] for each part.
+ARRAYS = tuple(f"{part}_{kind}" for part in PARTS for kind in ("x", "labels"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +137,48 @@ def _digits() -> Dataset:
     )
 
 
+def _file(path: Path) -> Dataset:
+    """Load the arrays of an .npz file; nothing in it is unpickled."""
+    try:
+        # numpy leaves a file open that is no zip archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in ARRAYS if name in arrays}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BadInputError(
+            f"{path} is not a readable .npz file of numbers ({error}); write it with numpy.savez"
+        ) from None
+    if missing := [name for name in ARRAYS if name not in found]:
+        raise BadInputError(f"{path} must have the arrays {', '.join(ARRAYS)}; add {missing[0]}")
+    features = found["train_x"].shape[1:]
+    splits = []
+    for part in PARTS:
+        x, labels = found[f"{part}_x"], found[f"{part}_labels"]
+        if x.ndim != 2 or x.shape[1:] != features or not len(x):
+            raise BadInputError(
+                f"{path}: {part}_x must be numbers [examples, features], at least one example and "
+                f"as many features as train_x, not {x.shape}"
+            )
+        if labels.shape != x.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
+            raise BadInputError(
+                f"{path}: {part}_labels must be {len(x)} integers from 0 on, one for each row of "
+                f"{part}_x, not {labels.dtype} {labels.shape}"
+            )
+        if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
+            raise BadInputError(f"{path}: {part}_x must be finite numbers; remove NaN and infinity")
+        splits.append(Split(x.astype(np.float32), labels.astype(np.int64)))
+    return Dataset(path.stem, *splits)
+
+
 #: How each name that a project file may give is loaded; add more sets of examples here.
 _LOADERS: dict[str, Callable[[], Dataset]] = {"digits": _digits}
 
 
-def load(settings: DataSettings) -> Dataset:
-    """Load the examples that a project names."""
-    return _LOADERS[settings.name]()
+def load(settings: DataSettings, file: Path | None = None) -> Dataset:
+    """Load the examples that a project names, or those of its own ``file``.
+
+    Raises
+    ------
+    BadInputError
+        If the file does not hold the arrays of :data:`ARRAYS`.
+    """
+    return _LOADERS[settings.name]() if file is None else _file(file)

@@ -100,29 +100,37 @@ class Project(Settings):
         except ValidationError as error:
             raise BadInputError(f"{path}: {_sentence(error, tables)}") from None
         project._folder = path.resolve().parent
-        project._check_checkpoint(path)
+        project._check_file(path, "network.checkpoint", project.network.checkpoint, "hidden")
+        project._check_file(path, "data.file", project.data.file, "name")
         return project
 
-    def _check_checkpoint(self, path: Path) -> None:
-        checkpoint = self.checkpoint
-        if checkpoint is None:
+    def _check_file(self, path: Path, key: str, name: str | None, instead: str) -> None:
+        file = self._resolve(name)
+        if file is None:
             return
-        if not checkpoint.is_relative_to(self._folder):
+        if not file.is_relative_to(self._folder):
             raise BadInputError(
-                f"{path}: network.checkpoint must be a file in the project's folder, "
-                f"not {self.network.checkpoint!r}; copy it there"
+                f"{path}: {key} must be a file in the project's folder, not {name!r}; copy it there"
             )
-        if not checkpoint.is_file():
+        if not file.is_file():
+            section = key.partition(".")[0]
             raise BadInputError(
-                f"{path}: network.checkpoint names {self.network.checkpoint!r}, which is no file "
-                f"in the project's folder; correct the name or give network.hidden instead"
+                f"{path}: {key} names {name!r}, which is no file in the project's folder; "
+                f"correct the name or give {section}.{instead} instead"
             )
+
+    def _resolve(self, name: str | None) -> Path | None:
+        return None if name is None else (self._folder / name).resolve()
 
     @property
     def checkpoint(self) -> Path | None:
         """The trained model's file, absolute, where the project starts from one."""
-        name = self.network.checkpoint
-        return None if name is None else (self._folder / name).resolve()
+        return self._resolve(self.network.checkpoint)
+
+    @property
+    def data_file(self) -> Path | None:
+        """The examples' file, absolute, where they are the user's own."""
+        return self._resolve(self.data.file)
 
     def settings(self, *sections: str) -> dict[str, Any]:
         """Chosen top-level keys as plain JSON values, sorted."""
@@ -130,10 +138,11 @@ class Project(Settings):
         return json.loads(json.dumps({key: everything[key] for key in sections}, sort_keys=True))
 
     def digest(self, *sections: str) -> str:
-        """SHA-256 of :meth:`settings` and of the checkpoint's bytes where ``network`` names one."""
+        """SHA-256 of :meth:`settings` and of the bytes of the files that these sections name."""
         sha = hashlib.sha256(json.dumps(self.settings(*sections), sort_keys=True).encode())
-        if "network" in sections and self.checkpoint is not None:
-            sha.update(self.checkpoint.read_bytes())
+        for section, file in (("network", self.checkpoint), ("data", self.data_file)):
+            if section in sections and file is not None:
+                sha.update(hashlib.sha256(file.read_bytes()).digest())
         return sha.hexdigest()
 
     @model_validator(mode="after")

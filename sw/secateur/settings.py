@@ -61,10 +61,31 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _file() -> Any:
+    rule = "a file name in the project's folder"
+    return Field(None, strict=True, pattern=r"^[^\x00]+$", description=rule)
+
+
 class DataSettings(Settings):
-    """Where examples come from. The split into train, validation and test is part of the name."""
+    """Where examples come from, split into train, validation and test.
+
+    Parameters
+    ----------
+    name : {"digits"}
+        A set of examples that comes with Secateur.
+    file : str, optional
+        Examples of your own instead: an .npz file with the arrays that
+        :data:`secateur.data.ARRAYS` lists, relative to the project file.
+    """
 
     name: Literal["digits"] = _choice("digits")
+    file: str | None = _file()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.file is not None and "name" in self.model_fields_set:
+            raise ValueError("must have name or file, not both; remove one")
+        return self
 
 
 class NetworkSettings(Settings):
@@ -83,9 +104,7 @@ class NetworkSettings(Settings):
         max_length=63,
         description="a list of at most 63 integers between 1 and 65536",
     )
-    checkpoint: str | None = Field(
-        None, strict=True, pattern=r"^[^\x00]+$", description="a file name in the project's folder"
-    )
+    checkpoint: str | None = _file()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -29,7 +29,7 @@ def _train(context: Context) -> None:
     from secateur import checkpoint, data, model
     from secateur.train import train
 
-    dataset = data.load(context.project.data)
+    dataset = data.load(context.project.data, context.project.data_file)
     module = train(context.project, dataset, context.progress)
     checkpoint.save(module, context.outputs["model.safetensors"])
     _write(context.outputs["train.json"], {"accuracy": model.accuracy(module, dataset.test)})
@@ -52,7 +52,7 @@ def _prune(context: Context) -> None:
     from secateur import checkpoint, data, model
     from secateur.prune import prune
 
-    dataset = data.load(context.project.data)
+    dataset = data.load(context.project.data, context.project.data_file)
     module = checkpoint.load(context.inputs["model.safetensors"]).module
     pruning = prune(module, context.project, dataset, context.progress)
     checkpoint.save(pruning.module, context.outputs["pruned.safetensors"])
@@ -93,7 +93,7 @@ def _quantize(context: Context) -> None:
     from secateur.quantize import quantize
 
     project = context.project
-    dataset = data.load(project.data)
+    dataset = data.load(project.data, project.data_file)
     module = checkpoint.load(context.inputs["pruned.safetensors"]).module
     network = quantize(module, dataset.train.x, project.quantize, project.name, context.progress)
     network.save(context.outputs["network.safetensors"])

@@ -1,5 +1,8 @@
 """The handwritten digits and their fixed split."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -61,3 +64,100 @@ def test_accuracy() -> None:
             f"outputs must be one row for each of {len(wrong)} examples, at least one, "
             f"not {examples.shape}"
         )
+
+
+def arrays() -> dict[str, Any]:
+    """Examples of one's own: 6, 3 and 2 of them."""
+    rng = np.random.default_rng(1)
+    return {
+        f"{part}_{kind}": rng.normal(size=(n, 5)) if kind == "x" else rng.integers(3, size=n)
+        for part, n in (("train", 6), ("validation", 3), ("test", 2))
+        for kind in ("x", "labels")
+    }
+
+
+def test_a_file_of_examples(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, **arrays())
+    dataset = data.load(DataSettings(), path)
+    assert (dataset.name, dataset.features) == ("mine", 5)
+    for part in data.PARTS:
+        split = getattr(dataset, part)
+        assert (split.x.dtype, split.labels.dtype) == (np.float32, np.int64)
+        assert np.array_equal(split.x, arrays()[f"{part}_x"].astype(np.float32))
+        assert np.array_equal(split.labels, arrays()[f"{part}_labels"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"test_x": None},
+            (
+                " must have the arrays train_x, train_labels, validation_x, validation_labels, "
+                "test_x, test_labels; add test_x"
+            ),
+        ),
+        (
+            {"test_x": np.zeros((2, 4))},
+            (
+                ": test_x must be numbers [examples, features], at least one example and as many "
+                "features as train_x, not (2, 4)"
+            ),
+        ),
+        (
+            {"validation_x": np.zeros((0, 5))},
+            (
+                ": validation_x must be numbers [examples, features], at least one example and as "
+                "many features as train_x, not (0, 5)"
+            ),
+        ),
+        (
+            {"train_labels": np.zeros(6)},
+            (
+                ": train_labels must be 6 integers from 0 on, one for each row of train_x, not "
+                "float64 (6,)"
+            ),
+        ),
+        (
+            {"test_labels": np.array([0])},
+            (
+                ": test_labels must be 2 integers from 0 on, one for each row of test_x, not "
+                "int64 (1,)"
+            ),
+        ),
+        (
+            {"test_labels": np.array([0, -1])},
+            (
+                ": test_labels must be 2 integers from 0 on, one for each row of test_x, not "
+                "int64 (2,)"
+            ),
+        ),
+        (
+            {"train_x": np.full((6, 5), np.nan)},
+            ": train_x must be finite numbers; remove NaN and infinity",
+        ),
+    ],
+)
+def test_files_that_are_refused(tmp_path: Path, change: dict, sentence: str) -> None:
+    path = tmp_path / "mine.npz"
+    changed = {**arrays(), **change}
+    np.savez(path, **{name: array for name, array in changed.items() if array is not None})
+    with pytest.raises(BadInputError) as caught:
+        data.load(DataSettings(), path)
+    assert str(caught.value) == f"{path}{sentence}"
+
+
+def test_files_that_are_no_arrays(tmp_path: Path) -> None:
+    """Text, a truncated file, and pickles, which would run code."""
+    path = tmp_path / "mine.npz"
+    np.savez(path, **arrays())
+    whole = path.read_bytes()
+    np.savez(path, **{**arrays(), "test_x": np.array([print], dtype=object)})
+    pickled = path.read_bytes()
+    for content in (b"", b"text", whole[:100], whole[:-100], pickled):
+        path.write_bytes(content)
+        with pytest.raises(BadInputError) as caught:
+            data.load(DataSettings(), path)
+        assert str(caught.value).startswith(f"{path} is not a readable .npz file of numbers (")
+        assert str(caught.value).endswith("); write it with numpy.savez")

@@ -191,6 +191,21 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
             ),
         ),
         (
+            "[data]\nname = 'digits'\nfile = 'a'",
+            ": [data] must have name or file, not both; remove one",
+        ),
+        (
+            "[data]\nfile = '../a.npz'",
+            ": data.file must be a file in the project's folder, not '../a.npz'; copy it there",
+        ),
+        (
+            "[data]\nfile = 'a.npz'",
+            (
+                ": data.file names 'a.npz', which is no file in the project's folder; "
+                "correct the name or give data.name instead"
+            ),
+        ),
+        (
             '[network]\ncheckpoint = "a\\u0000"',
             ": network.checkpoint must be a file name in the project's folder, not 'a\\x00'",
         ),
@@ -283,3 +298,14 @@ def test_digest_covers_the_checkpoint(tmp_path: Path) -> None:
     model.write_bytes(b"two")
     assert project.digest("network") != digests[0]
     assert project.digest("train") == digests[1]
+
+
+def test_digest_covers_the_examples(tmp_path: Path) -> None:
+    examples = tmp_path / "mine.npz"
+    examples.write_bytes(b"first")
+    project = load(tmp_path, "[data]\nfile = 'mine.npz'")
+    assert project.data_file == examples.resolve()
+    before = {name: project.digest(name) for name in ("data", "train")}
+    examples.write_bytes(b"second")
+    assert project.digest("data") != before["data"]
+    assert project.digest("train") == before["train"]
