@@ -64,6 +64,7 @@ class Bench:
             self.events.append(("clear", ctx.get(dut.clear_address)))
         if ctx.get(dut.scan_start):
             assert phase == Phase.SCAN
+            assert not self.countdown.get("drain"), "scans before everything is drained"
             self.events.append(("scan", layer, tuple(self.codes)))
             self.codes = []
             self.countdown["scan"] = self.rng.randrange(1, 6)
@@ -92,6 +93,7 @@ class Bench:
             self.commit = False
         if self.spec.banks == 2:
             assert ctx.get(dut.write_bank) == 1 - bank
+        assert ctx.get(dut.running) or not self.countdown.get("drain"), "ends before its drain"
         assert (phase == Phase.DRAIN) <= ctx.get(dut.running)
         assert (phase == Phase.SCAN) <= ctx.get(dut.running)
         enabled = ctx.get(dut.layer_enable)

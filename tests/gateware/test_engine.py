@@ -16,10 +16,11 @@ from secateur.bench.stream import STALLS, Sink, Source, pauses, run
 from secateur.encode import encode, fit
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError
+from secateur.fixed import NumberFormat, Requant
 from secateur.format import LoadError
 from secateur.gateware.control import Phase
 from secateur.gateware.engine import Engine
-from secateur.network import Network
+from secateur.network import Layer, Network
 from secateur.program import Program
 from secateur.reference import Reference
 
@@ -114,6 +115,36 @@ def test_random_networks(seed: int) -> None:
         seed=seed,
         drain=60,
         patience=5000,
+    )
+    check(pair, x, got["o_y"])
+
+
+def test_each_queue_fills_alone() -> None:
+    """One PE after the other has all entries of many columns: its queue holds the others up."""
+    pes, rows_each, block = 4, 4, 20
+    weights = np.zeros((pes * rows_each, pes * block), dtype=np.int64)
+    rng = np.random.default_rng(1)
+    for pe in range(pes):
+        weights[pe::pes, pe * block : (pe + 1) * block] = rng.integers(1, 128, (rows_each, block))
+    kind = NumberFormat(width=8, signed=True)
+    layer = Layer(
+        name="blocks",
+        weights=weights,
+        bias=rng.integers(-99, 99, pes * rows_each),
+        weight_width=8,
+        input=kind,
+        requant=Requant(shift=9, output=kind, relu=False),
+    )
+    network = Network(name="blocks", layers=(layer,))
+    spec = fit(network, pes=pes, queue_depth=4)
+    pair = Pair(network, encode(network, spec))
+    # The order that makes the PEs take turns is the natural one.
+    assert pair.program.output_order == tuple(range(pes * rows_each))
+    x = rng.integers(1, 128, (3, pes * block)) * rng.choice((-1, 1), (3, pes * block))
+    got = run(
+        Engine(spec, program=pair.program),
+        {"i_x": x_payloads(pair.program, x)},
+        {"o_y": len(x) * pair.program.output_words},
     )
     check(pair, x, got["o_y"])
 

@@ -118,6 +118,9 @@ class Bench:
             ctx.set(dut.i.column, column)
             ctx.set(dut.i.value, value)
             ctx.set(dut.i_valid, valid)
+            if self.spec.codebook_bits:
+                ctx.set(dut.code, rng.getrandbits(self.spec.codebook_bits))
+                ctx.set(dut.code_value, rng.randint(-2, 1))
             room.popleft()
             room.append(ctx.get(dut.room))
             if ctx.get(dut.multiply):
