@@ -5,7 +5,6 @@ of the engine; simulation shows that the model is exact (`tests/cosim/test_simul
 """
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,14 @@ from secateur import data
 from secateur.build import build
 from secateur.cycles import model
 from secateur.encode import encode, fit
+from secateur.markdown import table, update
 from secateur.network import Network
 from secateur.project import Project
 from secateur.summary import ACCURACIES, LAYER_COLUMNS, RESOURCES, number, percent
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-BLOCK = re.compile(r"(?<=do not edit by hand -->\n).*(?=<!-- end of results -->)", re.DOTALL)
 SIZES = (1, 2, 4, 8, 16, 32)
-
-
-def table(heading: list[str], rows: list[list[str]]) -> str:
-    """Write a Markdown table whose columns but the first are aligned to the right."""
-    rule = ["---", *["--:"] * (len(heading) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [heading, rule, *rows])
 
 
 def sizes(network: Network, test: data.Split) -> str:
@@ -50,7 +43,7 @@ def sizes(network: Network, test: data.Split) -> str:
     return (
         f"Of {number(dense)} weights {number(kept)} are left. Cycles from the first word of x to "
         f"the last of y, mean over the test split:\n\n"
-        + table(["PEs", "cycles", "ideal", "reached", "stored bits a weight"], rows)
+        + table(("PEs", "cycles", "ideal", "reached", "stored bits a weight"), *rows)
         + "\n\nThe ideal is a multiplication in every PE in every cycle."
     )
 
@@ -68,15 +61,15 @@ def main() -> None:
             "`python benchmarks/results.py` writes this section."
         ),
         table(
-            ["accuracy", *ACCURACIES.values()],
-            [["test split", *(percent(report["accuracy"][key]) for key in ACCURACIES)]],
+            ("accuracy", *ACCURACIES.values()),
+            ("test split", *(percent(report["accuracy"][key]) for key in ACCURACIES)),
         ),
         table(
-            ["layer", *(heading for heading, _, _ in LAYER_COLUMNS)],
-            [
-                [layer["name"], *(form(layer[key]) for _, key, form in LAYER_COLUMNS)]
+            ("layer", *(heading for heading, _, _ in LAYER_COLUMNS)),
+            *(
+                (layer["name"], *(form(layer[key]) for _, key, form in LAYER_COLUMNS))
                 for layer in report["layers"]
-            ],
+            ),
         ),
         (
             f"Outputs of the simulated Verilog compared with the Python reference: "
@@ -85,22 +78,16 @@ def main() -> None:
             f"{number(report['cycles']['model'])}."
         ),
         table(
-            [f"{device}, {project.engine.pes} PEs and UART", *RESOURCES.values(), "Fmax, MHz"],
-            [
-                [
-                    "after routing",
-                    *(number(synthesis[key]) for key in RESOURCES),
-                    number(synthesis["fmax_mhz"]),
-                ]
-            ],
+            (f"{device}, {project.engine.pes} PEs and UART", *RESOURCES.values(), "Fmax, MHz"),
+            (
+                "after routing",
+                *(number(synthesis[key]) for key in RESOURCES),
+                number(synthesis["fmax_mhz"]),
+            ),
         ),
         sizes(Network.load(folder / "network.safetensors"), data.load(project.data).test),
     ]
-    block = "\n" + "\n\n".join(parts) + "\n\n"
-    text, found = BLOCK.subn(lambda _: block, README.read_text())
-    if not found:
-        raise SystemExit(f"{README} has lost the comments around its results")
-    README.write_text(text)
+    README.write_text(update(README.read_text(), {"results": lambda: "\n\n".join(parts)}))
     print(f"wrote the results of {folder.relative_to(ROOT)} into README.md")
 
 

@@ -1,7 +1,6 @@
 """The tables of ``docs/format.md``, made from :mod:`secateur.format`.
 
-``python -m secateur.format_page docs/format.md`` brings the page up to date: each table stands
-between the comments ``<!-- begin NAME -->`` and ``<!-- end -->``.
+``python -m secateur.format_page docs/format.md`` brings the page up to date.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from pathlib import Path
 from secateur.container import DIGEST_SIZE, NUMBER_SIZE, PROGRAM_MAGIC, PROGRAM_VERSION
 from secateur.engine import EngineSpec
 from secateur.format import IMAGE_HEADER, SECTION_HEADER, LoadError, Record, Section, memories
+from secateur.markdown import table, update
 
-__all__ = ["DEPTHS", "TABLES", "WIDTHS", "update"]
+__all__ = ["DEPTHS", "TABLES", "WIDTHS"]
 
 #: Width of every field of a memory word that depends on the engine, in Python, by its parameters.
 WIDTHS = {
@@ -47,28 +47,6 @@ DIRECT = EngineSpec(pes=1, lanes=1)
 CODED = EngineSpec(pes=1, lanes=1, codebook_bits=4)
 
 
-def update(page: str) -> str:
-    """Replace every table of ``page`` by what :mod:`secateur.format` says now.
-
-    Raises
-    ------
-    KeyError
-        If the page asks for a table that does not exist.
-    """
-    return re.sub(
-        r"(?<=<!-- begin )([\w-]+)( -->\n).*?(?=<!-- end -->)",
-        lambda match: f"{match[1]}{match[2]}{TABLES[match[1]]()}\n",
-        page,
-        flags=re.DOTALL,
-    )
-
-
-def _table(*rows: tuple[object, ...]) -> str:
-    """Lay rows out as Markdown, the first as the heading."""
-    heading, *others = [f"| {' | '.join(map(str, row))} |" for row in rows]
-    return "\n".join([heading, "|---" * len(rows[0]) + "|", *others])
-
-
 def _record(record: Record, coded: Record | None = None) -> str:
     """Describe a word's fields; ``coded`` is the same word in an engine with codebooks."""
     rows = []
@@ -77,7 +55,7 @@ def _record(record: Record, coded: Record | None = None) -> str:
         sign += " where weights are direct" if field.signed and not other.signed else ""
         width = WIDTHS.get(field.name, field.width) if coded else field.width
         rows.append((f"`{field.name}`", f"`{width}`", field.meaning + sign))
-    return _table(("field", "bits", "meaning"), *rows)
+    return table(("field", "bits", "meaning"), *rows)
 
 
 def _memory(section: Section) -> str:
@@ -92,13 +70,13 @@ def _enumeration(kind: type[enum.IntEnum]) -> str:
     members = re.findall(
         r"^    (\w+) = (\d+)(?:  #: (.*))?$", inspect.getsource(kind), re.MULTILINE
     )
-    return _table(
+    return table(
         ("code", "name", "meaning"), *((code, f"`{name}`", why) for name, code, why in members)
     )
 
 
 def _sections() -> str:
-    return _table(
+    return table(
         ("section", "code", "words at most", "one for"),
         *(
             (
@@ -113,7 +91,7 @@ def _sections() -> str:
 
 
 def _file() -> str:
-    return _table(
+    return table(
         ("bytes", "content"),
         (len(PROGRAM_MAGIC), f"`{PROGRAM_MAGIC.decode()}`"),
         (NUMBER_SIZE, f"version of the file, {PROGRAM_VERSION}"),
@@ -142,4 +120,4 @@ TABLES: dict[str, Callable[[], str]] = {
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    path.write_text(update(path.read_text()))
+    path.write_text(update(path.read_text(), TABLES))

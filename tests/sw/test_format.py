@@ -18,8 +18,9 @@ from secateur.format import (
     Section,
     memories,
 )
-from secateur.format_page import DEPTHS, TABLES, WIDTHS, update
+from secateur.format_page import DEPTHS, TABLES, WIDTHS
 from secateur.image import RefusedImageError, parse_image, read_image, write_image
+from secateur.markdown import update
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
 SPECS = [
@@ -99,18 +100,18 @@ def test_widths_that_depend_on_the_engine_are_given_by_formulas():
 
 def test_the_committed_page_is_up_to_date():
     page = PAGE.read_text()
-    assert update(page) == page
+    assert update(page, TABLES) == page
     for name in TABLES:
         assert f"<!-- begin {name} -->" in page
 
 
 def test_a_page_gets_its_tables_and_keeps_its_text():
     page = "a\n<!-- begin section-header -->\nold\n<!-- end -->\nb\n"
-    updated = update(page)
+    updated = update(page, TABLES)
     assert updated.startswith("a\n<!-- begin section-header -->\n| field | bits | meaning |\n")
     assert updated.endswith("|\n<!-- end -->\nb\n")
     assert "old" not in updated
-    assert update(updated) == updated
+    assert update(updated, TABLES) == updated
 
 
 def test_sections_and_errors_keep_their_numbers():
