@@ -19,5 +19,5 @@ def test_the_project_page_is_up_to_date() -> None:
 
 
 def test_an_unknown_part() -> None:
-    with pytest.raises(KeyError, match="^'speed'$"):
+    with pytest.raises(KeyError, match=r"^'speed'$"):
         update("<!-- begin speed -->\n<!-- end -->", TABLES)
