@@ -98,7 +98,7 @@ class CobsEncoder(wiring.Component):
     """Stuff frames, and end each with a zero byte.
 
     A block is gathered in a memory, since its code comes before it. Gathering takes one byte a
-    cycle; sending gives one every two cycles, while ``i`` waits.
+    cycle; sending gives one every three cycles, while ``i`` waits.
 
     Members
     -------
@@ -134,6 +134,10 @@ class CobsEncoder(wiring.Component):
             read.addr.eq(index),
         ]
 
+        # What a block RAM gives comes too late in the cycle to go further than to a register.
+        byte = Signal(8)
+        m.d.sync += byte.eq(read.data)
+
         def finish_block() -> None:
             m.d.sync += index.eq(0)
             with m.If(ends_frame):
@@ -144,9 +148,9 @@ class CobsEncoder(wiring.Component):
             with m.Else():
                 m.next = "gather"
 
-        def send(byte: Value | int) -> Value:
-            """Offer ``byte``; true when it is taken."""
-            m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(byte)]
+        def send(value: Value | int) -> Value:
+            """Offer a byte; true when it is taken."""
+            m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(value)]
             return self.o.ready
 
         with m.FSM():
@@ -161,15 +165,17 @@ class CobsEncoder(wiring.Component):
                     with m.If(is_zero | self.i.payload.last | (count == FULL - 2)):
                         m.next = "code"
             with m.State("code"), m.If(send(count + 1)):
-                m.next = "byte"
+                m.next = "wait"
                 with m.If(count == 0):
                     finish_block()
-            with m.State("byte"), m.If(send(read.data)):
+            with m.State("byte"), m.If(send(byte)):
                 m.d.sync += [index.eq(index + 1), count.eq(count - 1)]
                 m.next = "fetch"
                 with m.If(count == 1):
                     finish_block()
             with m.State("fetch"):
+                m.next = "wait"
+            with m.State("wait"):
                 m.next = "byte"
             with m.State("end"), m.If(send(0)):
                 m.next = "gather"

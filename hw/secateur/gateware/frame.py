@@ -70,7 +70,10 @@ class FrameReceiver(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.payload = payload = PayloadBuffer(self.size, word_size=self.word_size)
-        m.submodules.crc = check = crc.Processor(crc.catalog.CRC16_XMODEM(data_width=8))
+        # Its reset, instead of its `start`, does not add a multiplexer before its XORs.
+        restart = Signal()
+        check = crc.Processor(crc.catalog.CRC16_XMODEM(data_width=8))
+        m.submodules.crc = ResetInserter(restart)(check)
         wiring.connect(m, wiring.flipped(self.i_read), payload.i_read)
         wiring.connect(m, payload.o_byte, wiring.flipped(self.o_byte))
         wiring.connect(m, payload.o_word, wiring.flipped(self.o_word))
@@ -86,13 +89,11 @@ class FrameReceiver(wiring.Component):
         byte = Signal(8)
         taken = Signal()
         behind = Signal()
-        in_payload = Signal()
         wide = place.as_signed()
         m.d.comb += [
             self.i.ready.eq(~self.o.valid),
             taken.eq(self.i.valid & self.i.ready),
             byte.eq(delay[:8]),
-            in_payload.eq(place[bits:] == 0b00),
             behind.eq(place[bits:] == 0b01),
         ]
         oversized = Signal()
@@ -111,11 +112,13 @@ class FrameReceiver(wiring.Component):
         m.d.comb += [
             check.data.eq(byte),
             check.valid.eq(taken & ~self.i.payload.end & (wide >= -REQUEST.size)),
-            check.start.eq(wide == first),
+            restart.eq(wide == first),
             payload.write_address.eq(place[:bits] >> len(lane)),
             payload.write_data.eq(byte.replicate(self.word_size)),
         ]
-        with m.If(taken & ~self.i.payload.end & in_payload):
+        # Bytes before and behind the payload are written too: those before are overwritten, or lie
+        # behind it, and a payload with something behind is not read.
+        with m.If(taken & ~self.i.payload.end):
             m.d.comb += payload.write_enable.eq(1 << lane)
 
         with m.If(taken & self.i.payload.end):
@@ -155,7 +158,9 @@ class FrameSender(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.crc = check = crc.Processor(crc.catalog.CRC16_XMODEM(data_width=8))
+        restart = Signal()
+        check = crc.Processor(crc.catalog.CRC16_XMODEM(data_width=8))
+        m.submodules.crc = ResetInserter(restart)(check)
         m.d.comb += check.data.eq(self.i.payload.data)
 
         def send(byte: Value, *, last: int) -> Value:
@@ -180,7 +185,7 @@ class FrameSender(wiring.Component):
             with m.State("crc low"), m.If(send(check.crc[:8], last=0)):
                 m.next = "crc high"
             with m.State("crc high"), m.If(send(check.crc[8:], last=1)):
-                m.d.comb += check.start.eq(1)
+                m.d.comb += restart.eq(1)
                 m.next = "body"
 
         return m

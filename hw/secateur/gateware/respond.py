@@ -36,7 +36,7 @@ def response_layout() -> data.StructLayout:
 class Responder(wiring.Component):
     """Put a response together, byte by byte.
 
-    Throughput is one byte a cycle, from the cycle after a response was offered on.
+    Throughput is one byte every two cycles, and one of y every cycle.
 
     Members
     -------
@@ -45,14 +45,13 @@ class Responder(wiring.Component):
     status : In(struct(STATUS))
         For the body ``STATUS``; each byte is looked at when it is sent.
     result : In(struct(RESULT))
-        For the body ``RESULT``; held while such a response is offered.
+        For the body ``RESULT``; held while such a response is offered. Its program is not looked
+        at: it is that of ``status``.
     i_y : In(frame_stream())
         Follows the body ``RESULT``: one frame each.
     o : Out(frame_stream())
         Responses as bytes.
     """
-
-    LATENCY = 1
 
     i: stream.Interface
     status: data.View
@@ -72,45 +71,59 @@ class Responder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # Bytes by place: the head, then the status, whose end is the begin of the result, then y.
-        status, result = Value.cast(self.status), Value.cast(self.result)
+        # Bytes by place: the head, then the status, whose end is the begin of the result.
         result_place = RESPONSE.size + STATUS.size - PROGRAM.width // 8
-        y_place = result_place + RESULT.size
-        place = Signal(range(y_place + 1))
+        text = Cat(
+            Value.cast(self.i.payload.head),
+            Value.cast(self.status),
+            Value.cast(self.result)[PROGRAM.width :],
+        )
+        place = Signal(range(len(text) // 8))
         byte = Signal(8)
-        last = Signal()
-        from_y = Signal()
-        m.d.comb += [
-            from_y.eq(place == y_place),
-            byte.eq(
-                Cat(
-                    Value.cast(self.i.payload.head),
-                    status,
-                    result[PROGRAM.width :],
-                    self.i_y.payload.data,
-                ).word_select(place, 8)
-            ),
-        ]
-        with m.If(self.i.payload.body == Body.NONE):
-            m.d.comb += last.eq(place == RESPONSE.size - 1)
-        with m.Elif(self.i.payload.body == Body.STATUS):
-            m.d.comb += last.eq(place == RESPONSE.size + STATUS.size - 1)
-        with m.Else():
-            m.d.comb += last.eq(from_y & self.i_y.payload.last)
+        last = Signal()  # `byte` ends the response
+        before_y = Signal()  # y follows `byte`
 
-        with m.If(~self.o.valid | self.o.ready):
-            here = self.i.valid & (~from_y | self.i_y.valid)
-            m.d.comb += [self.i_y.ready.eq(self.i.valid & from_y), self.i.ready.eq(here & last)]
-            m.d.sync += [
-                self.o.valid.eq(here),
-                self.o.payload.data.eq(byte),
-                self.o.payload.last.eq(last),
-            ]
-            with m.If(here & last):
-                m.d.sync += place.eq(0)
-            with m.Elif(here & ~from_y):
-                m.d.sync += place.eq(place + 1)
-                with m.If((place == RESPONSE.size - 1) & (self.i.payload.body == Body.RESULT)):
-                    m.d.sync += place.eq(result_place)
+        is_result = self.i.payload.body == Body.RESULT
+        is_end = Signal()
+        ends = [RESPONSE.size, RESPONSE.size + STATUS.size, result_place + RESULT.size]
+        m.d.comb += is_end.eq(place == Array(end - 1 for end in ends)[self.i.payload.body])
+
+        def finish() -> None:
+            m.d.comb += self.i.ready.eq(1)
+            m.d.sync += place.eq(0)
+            m.next = "select"
+
+        with m.FSM():
+            with m.State("select"):
+                m.d.sync += [
+                    byte.eq(text.word_select(place, 8)),
+                    last.eq(is_end & ~is_result),
+                    before_y.eq(is_end & is_result),
+                ]
+                with m.If(self.i.valid):
+                    m.d.sync += place.eq(place + 1)
+                    with m.If(is_result & (place == RESPONSE.size - 1)):
+                        m.d.sync += place.eq(result_place)
+                    m.next = "text"
+            with m.State("text"):
+                m.d.comb += [
+                    self.o.valid.eq(1),
+                    self.o.payload.data.eq(byte),
+                    self.o.payload.last.eq(last),
+                ]
+                with m.If(self.o.ready):
+                    m.next = "select"
+                    with m.If(before_y):
+                        m.next = "y"
+                    with m.If(last):
+                        finish()
+            with m.State("y"):
+                m.d.comb += [
+                    self.o.valid.eq(self.i_y.valid),
+                    self.o.payload.eq(self.i_y.payload),
+                    self.i_y.ready.eq(self.o.ready),
+                ]
+                with m.If(self.i_y.valid & self.o.ready & self.i_y.payload.last):
+                    finish()
 
         return m

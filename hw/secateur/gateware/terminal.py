@@ -124,7 +124,7 @@ class Terminal(wiring.Component):
                 taken.eq(taken + 1),
             ]
 
-        # y goes into the reply buffer whenever there is one to be waited for.
+        # y goes into the reply buffer; words that nobody waits for end up behind the last result.
         waiting = Signal()
         y_words = Signal(range(self.size // word_size(spec) + 1))
         y_fits = ~y_words[-1]
@@ -133,7 +133,7 @@ class Terminal(wiring.Component):
             reply.i_read.payload.words.eq(0),
             reply.i_read.payload.length.eq(y_words << word_bits),
             reply.write_address.eq(y_words),
-            reply.write_enable.eq((self.i_y.valid & waiting & y_fits).replicate(word_size(spec))),
+            reply.write_enable.eq((self.i_y.valid & y_fits).replicate(word_size(spec))),
         ]
         with m.If(self.i_y.valid & waiting & y_fits):
             m.d.sync += y_words.eq(y_words + 1)
