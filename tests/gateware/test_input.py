@@ -123,3 +123,25 @@ def test_both_regions_full() -> None:
 def test_whole_memory() -> None:
     """Two regions that end with the memory."""
     run(words=16, inputs=4, base=0, busy=20)
+
+
+def test_no_words_are_taken_as_one() -> None:
+    """A program that says so is a bad one, but must not take x for ever."""
+    dut = InputBuffer(SPEC)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.words, 0)
+        ctx.set(dut.open, 1)
+        ctx.set(dut.i.valid, 1)
+        assert not ctx.get(dut.full)
+        await ctx.tick()
+        assert ctx.get(dut.full)
+        ctx.set(dut.i.valid, 0)
+        ctx.set(dut.release, 1)
+        await ctx.tick()
+        assert not ctx.get(dut.occupied)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()

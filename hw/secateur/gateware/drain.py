@@ -187,7 +187,6 @@ class Drain(wiring.Component):
             m.d.sync += [
                 left.eq(layer.rows_words),
                 remaining.eq(layer.rows_words),
-                group.eq(0),
                 self.address.eq(0),
                 self.bias_address.eq(layer.bias_base),
                 self.write_address.eq(layer.destination),

@@ -194,12 +194,7 @@ class Engine(wiring.Component):
             column.eq(scanner.o.payload),
             column_valid.eq(scanner.o.valid & room),
             room.eq(Cat(pe.room for pe in pes).all()),
-            settled.eq(
-                scanner.done
-                & ~control.scan_start
-                & ~column_valid
-                & Cat(pe.idle for pe in pes).all()
-            ),
+            settled.eq(scanner.done & ~control.scan_start & Cat(pe.idle for pe in pes).all()),
         ]
         m.d.comb += control.scan_done.eq(settled)
 

@@ -98,7 +98,8 @@ class InputBuffer(wiring.Component):
             self.write.eq(self.i.valid & self.i.ready),
             self.write_address.eq(self.source + Mux(writing, self.words, 0) + position),
             self.write_word.eq(self.i.payload),
-            ends.eq(self.write & (position == self.words - 1)),
+            # Not an equality: a program that says 0 words must not take x for ever.
+            ends.eq(self.write & (position + 1 >= self.words)),
             self.full.eq(inputs != 0),
             self.full_source.eq(self.source + Mux(reading, self.words, 0)),
             self.occupied.eq((inputs != 0) | (position != 0)),

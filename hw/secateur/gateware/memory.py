@@ -34,7 +34,7 @@ class BankedMemory(wiring.Component):
     -------
     read_bank, read_address, read_enable : In
         Where to read. The word follows one cycle later and holds while ``read_enable`` is
-        deasserted. A word written in the same cycle is not seen.
+        deasserted. A word that is written in the same cycle is undefined.
     read_word : Out(shape)
         The word.
     write_bank, write_address, write_enable, write_word : In
@@ -77,7 +77,9 @@ class BankedMemory(wiring.Component):
             shape=unsigned(Shape.cast(self.shape).width),
             depth=self.depth * self.banks,
             init=self.init,
-            attrs={"ram_style": "distributed" if small else "block"},
+            # Where a word is read and written at once, Yosys would add registers and multiplexers
+            # that give the old one; nobody looks at it.
+            attrs={"ram_style": "distributed" if small else "block", "no_rw_check": "1"},
         )
         read, write = ram.read_port(), ram.write_port()
 

@@ -165,9 +165,12 @@ class ProcessingElement(wiring.Component):
         weight_2 = Signal.like(weight_1)
         row_2 = Signal.like(next_row)
         m.d.comb += next_row.eq(Mux(first_1, 0, row_2 + 1) + entry.zeros)
-        m.d.sync += [valid_2.eq(valid_1), value_2.eq(value_1), weight_2.eq(weight_1)]
-        with m.If(valid_1):
-            m.d.sync += row_2.eq(next_row)
+        m.d.sync += [
+            valid_2.eq(valid_1),
+            value_2.eq(value_1),
+            weight_2.eq(weight_1),
+            row_2.eq(next_row),  # a column has no gaps, and its first entry begins anew
+        ]
         m.d.comb += [
             accumulator.valid.eq(valid_2),
             accumulator.row.eq(row_2),
