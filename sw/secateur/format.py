@@ -184,7 +184,9 @@ def memories(spec: EngineSpec) -> dict[Section, Memory]:
     layer = Record((
         Field("source", activation_bits, "first word of the layer's input"),
         Field("source_words", activation_bits + 1, "words of the layer's input, at least 1"),
-        Field("destination", activation_bits, "first word of the layer's output; unused in the last"),
+        Field(
+            "destination", activation_bits, "first word of the layer's output; unused in the last"
+        ),
         Field("rows_words", bias_bits + 1, "words of the layer's output, at least 1"),
         Field("column_base", column_bits, "column word of the layer's first column"),
         Field("bias_base", bias_bits, "bias word of the layer's first rows"),
@@ -196,7 +198,12 @@ def memories(spec: EngineSpec) -> dict[Section, Memory]:
         Field("last", 1, "1 in the network's last layer, whose output is the y stream"),
     ))
     entry = Record((
-        Field("code", spec.code_width, "the weight, or its index in the codebook", not spec.codebook_bits),
+        Field(
+            "code",
+            spec.code_width,
+            "the weight, or its index in the codebook",
+            not spec.codebook_bits,
+        ),
         Field("zeros", spec.index_width, "rows of this PE's slice skipped before this entry's row"),
     ))
     column = Record((
@@ -209,7 +216,9 @@ def memories(spec: EngineSpec) -> dict[Section, Memory]:
             for lane in range(spec.lanes)
         )
     )
-    value = Record((Field("value", spec.weight_width, "the weight that the code stands for", True),))
+    value = Record((
+        Field("value", spec.weight_width, "the weight that the code stands for", True),
+    ))
     kinds = {
         Section.LAYERS: Memory(layer, spec.layer_depth, False),
         Section.WEIGHTS: Memory(entry, spec.weight_depth, True),
