@@ -90,6 +90,8 @@ async def infer(dut: Any) -> None:
         x.cycles[:: len(inputs[0])],
         alone.cycles[job.output_words - 1 :: job.output_words],
     )
+    while status.from_bits(int(dut.status.value)).busy:  # the last layer ends after its last word
+        await FallingEdge(dut.clk)
     counters = counters_layout(job.spec, job.layers).from_bits(int(dut.counters.value))
 
     followed = Sink(dut, "o_y")
