@@ -125,7 +125,8 @@ def _cached(
     shutil.rmtree(place, ignore_errors=True)  # damaged by hand
     start = time.monotonic()
     step = nullcontext(silent) if display is None else display.step(stage.name)
-    with step as progress, execute(stage, project, inputs, place, progress) as outputs:
+    work = cache / f"{place.name}.work"
+    with step as progress, execute(stage, project, inputs, work, progress) as outputs:
         record = {
             "key": key,
             **causes,

@@ -59,7 +59,7 @@ class _Commands(click.Group):
         except BadInputError as error:
             _fail(ctx, str(error), 2)
         except CheckFailedError as error:
-            _fail(ctx, str(error), 1)
+            _fail(ctx, "\n".join([str(error), *getattr(error, "__notes__", ())]), 1)
         except KeyboardInterrupt:
             _fail(ctx, "interrupted", 130)
 
@@ -96,7 +96,9 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
         inputs |= {name: folder / name for name in stage.optional if (folder / name).is_file()}
         display = _display()
         with display.step(stage.name) as progress:
-            written = run_alone(stage, settings, inputs, output or FOLDER / first, progress)
+            written = run_alone(
+                stage, settings, inputs, output or FOLDER / first, progress, project_file=project
+            )
         for path in written:
             click.echo(path)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import graphlib
+import os
+import secrets
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from secateur.errors import BadInputError, CheckFailedError
 from secateur.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from secateur.progress import Progress
@@ -43,7 +45,7 @@ class Context:
         when the stage has ended well.
     work : Path
         An empty folder for everything else, such as the logs of tools. It is kept if a check
-        fails, and deleted otherwise.
+        fails, whose error then has a note that names it, and deleted otherwise.
     progress : callable
         To be called now and then in anything that takes over a second.
     """
@@ -130,14 +132,23 @@ def order(stages: Iterable[Stage]) -> dict[str, Stage]:
 
 
 @contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Make what the system says about ``folder`` one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInputError(f"{folder} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
 def execute(
     stage: Stage,
     project: Project,
     inputs: Mapping[str, Path],
-    target: Path,
+    work: Path,
     progress: Progress = silent,
 ) -> Iterator[Path]:
-    """Run a stage; within the context, a folder beside ``target`` holds all of its outputs.
+    """Run a stage in ``work``, made for it; within the context, a folder there has its outputs.
 
     Raises
     ------
@@ -146,19 +157,15 @@ def execute(
     CheckFailedError
         Whatever check of the stage fails.
     """
-    work = target.with_name(f"{target.name}.work")
-    made = work / "outputs"
-    try:
-        shutil.rmtree(work, ignore_errors=True)
+    made, scratch = work / "outputs", work / "logs"
+    with _writing(work.parent):
         made.mkdir(parents=True)
-        (work / "scratch").mkdir()
-    except OSError as error:
-        raise BadInputError(f"{target.parent} cannot be written: {error.strerror}") from None
+        scratch.mkdir()
     context = Context(
         project=project,
         inputs=inputs,
         outputs={name: made / name for name in stage.outputs},
-        work=work / "scratch",
+        work=scratch,
         progress=progress,
     )
     try:
@@ -167,11 +174,12 @@ def execute(
         if missing:
             raise RuntimeError(f"stage {stage.name} ended without writing {missing}")
         yield made
-    except CheckFailedError:
-        shutil.rmtree(made)  # half-written results go, the logs that the sentence names stay
-        raise
     except BaseException as error:
-        shutil.rmtree(work)
+        shutil.rmtree(made, ignore_errors=True)  # half-written results
+        if isinstance(error, CheckFailedError) and any(scratch.iterdir()):
+            error.add_note(f"The logs are in {scratch}")
+        else:
+            shutil.rmtree(work)
         if isinstance(error, ModuleNotFoundError) and error.name == EXTRA:
             raise BadInputError(
                 f"`secateur {stage.name}` needs {error.name}, which is not installed; "
@@ -187,6 +195,8 @@ def run_alone(
     inputs: Mapping[str, Path],
     output: Path,
     progress: Progress = silent,
+    *,
+    project_file: Path | None = None,
 ) -> list[Path]:
     """Run one stage on files that exist, and put its results at ``output`` and beside it.
 
@@ -202,14 +212,44 @@ def run_alone(
         Where the first of ``stage.outputs`` goes; the others go into the same folder.
     progress : callable
         Told of what is done.
+    project_file : Path, optional
+        What the settings were read from, so that no result replaces it.
 
     Returns
     -------
     list of Path
         The files written.
+
+    Raises
+    ------
+    BadInputError
+        As :func:`execute`; before anything runs, if a result has no place of its own.
+    CheckFailedError
+        As :func:`execute`.
     """
-    places = [output, *(output.with_name(name) for name in stage.outputs[1:])]
-    with execute(stage, project, inputs, output, progress) as made:
+    folder = output.parent
+    places = [output, *(folder / name for name in stage.outputs[1:])]
+    read = (*inputs.values(), project_file, project.checkpoint, project.data_file)
+    with _writing(folder):
+        _check_places(stage, places, [path for path in read if path is not None])
+    # A name that nothing has: whatever lies there, and other commands, are left alone.
+    work = folder / f".{output.name}.{secrets.token_hex(8)}"
+    with execute(stage, project, inputs, work, progress) as made, _writing(folder):
         for name, place in zip(stage.outputs, places, strict=True):
             (made / name).replace(place)
     return places
+
+
+def _check_places(stage: Stage, places: Sequence[Path], read: Sequence[Path]) -> None:
+    """Check that the results replace nothing but earlier results."""
+    taken = {os.path.realpath(path) for path in read}
+    for place in places:
+        if place.exists() and not place.is_file():
+            raise BadInputError(f"{place} exists and is no file; give another path for the output")
+        real = os.path.realpath(place)
+        if real in taken:
+            raise BadInputError(
+                f"{place} is a file that `secateur {stage.name}` reads, or two of its results at "
+                "once; give another path for the output"
+            )
+        taken.add(real)

@@ -21,6 +21,9 @@ def _make(context: Context) -> None:
             raise CheckFailedError("the seed was 3")
         case 4:
             raise ZeroDivisionError("a defect")
+        case 6:
+            (context.work / "tool.log").write_text("why")
+            raise CheckFailedError("a tool said no")
         case 5:
             raise KeyboardInterrupt
     context.outputs["seed.txt"].write_text(str(context.project.seed))
@@ -60,7 +63,7 @@ STAGES = order([
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for seed in range(1, 6):
+    for seed in range(1, 7):
         Path(f"{seed}.toml").write_text(f"seed = {seed}")
 
 
@@ -108,6 +111,13 @@ def test_errors_are_one_sentence_and_a_code(name: str, seed: int, code: int, sen
     assert not list(Path().rglob("seed.txt"))
 
 
+def test_after_a_failed_check_the_logs_are_named() -> None:
+    result = secateur("make", "6.toml")
+    (log,) = Path("build").rglob("tool.log")
+    assert result.exit_code == 1
+    assert result.stderr == f"secateur: a tool said no\nThe logs are in {log.parent}\n"
+
+
 def test_a_defect_keeps_its_traceback() -> None:
     result = secateur("make", "4.toml")
     assert isinstance(result.exception, ZeroDivisionError)
@@ -130,6 +140,14 @@ def test_a_defect_keeps_its_traceback() -> None:
             ["make", "1.toml", "-o", "1.toml/seed.txt"],
             "1.toml cannot be written: Not a directory",
         ),
+        (
+            ["make", "1.toml", "-o", "1.toml"],
+            (
+                "1.toml is a file that `secateur make` reads, or two of its results at once; give "
+                "another path for the output"
+            ),
+        ),
+        (["make", "1.toml", "-o", ""], ". exists and is no file; give another path for the output"),
     ],
 )
 def test_missing_files(arguments: list[str], sentence: str) -> None:

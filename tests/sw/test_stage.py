@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -166,11 +167,77 @@ def test_an_internal_failure_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failed_check_leaves_only_the_logs(tmp_path: Path) -> None:
-    with pytest.raises(CheckFailedError):
+    """The error says where."""
+    with pytest.raises(CheckFailedError) as caught:
         run_alone(stage("bad", _fail(CheckFailedError("no"))), PROJECT, {}, tmp_path / "bad.txt")
-    assert {path for path in contents(tmp_path) if (tmp_path / path).is_file()} == {
-        "bad.txt.work/scratch/tool.log"
-    }
+    (log,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert re.fullmatch(r"\.bad\.txt\.\w+/logs/tool\.log", log.relative_to(tmp_path).as_posix())
+    assert caught.value.__notes__ == [f"The logs are in {log.parent}"]
+    assert [*log.parents[1].iterdir()] == [log.parent]
+
+
+def test_alone_nothing_else_is_touched(tmp_path: Path) -> None:
+    """Not a folder of the user's, nor what another command writes to the same place."""
+    mine = tmp_path / "count.txt.work" / "mine"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    count = Chain().stages["count"]
+
+    def run(context: Context) -> None:
+        run_alone(count, Project(name="small", seed=4), {}, tmp_path / "count.txt")
+        context.outputs["count.txt"].write_text("last")
+
+    run_alone(stage("count", run), PROJECT, {}, tmp_path / "count.txt")
+    assert contents(tmp_path) == {"count.txt", "count.txt.work", "count.txt.work/mine"}
+    assert (tmp_path / "count.txt").read_text() == "last"
+
+
+@pytest.mark.parametrize("name", ["log.txt", "three", "link", "data.npz", "mine.toml"])
+def test_no_result_replaces_what_is_needed(tmp_path: Path, name: str) -> None:
+    """Another result, an input, the same by another name, examples, the project file."""
+    np.savez(tmp_path / "data.npz")
+    (tmp_path / "mine.toml").write_text('data.file = "data.npz"')
+    (tmp_path / "three").write_text("3")
+    (tmp_path / "link").symlink_to("three")
+    before = contents(tmp_path)
+    chain = Chain()
+    with pytest.raises(BadInputError) as caught:
+        run_alone(
+            chain.stages["double"],
+            Project.load(tmp_path / "mine.toml"),
+            {"count.txt": tmp_path / "three"},
+            tmp_path / name,
+            project_file=tmp_path / "mine.toml",
+        )
+    assert str(caught.value) == (
+        f"{tmp_path / name} is a file that `secateur double` reads, or two of its results at once; "
+        "give another path for the output"
+    )
+    assert (chain.runs, contents(tmp_path)) == ([], before)
+
+
+@pytest.mark.parametrize("folder", ["six", "log.txt"])
+def test_every_place_is_checked_before_anything_runs(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / "three").write_text("3")
+    chain = Chain()
+    inputs = {"count.txt": tmp_path / "three"}
+    with pytest.raises(BadInputError) as caught:
+        run_alone(chain.stages["double"], PROJECT, inputs, tmp_path / "six")
+    assert str(caught.value) == (
+        f"{tmp_path / folder} exists and is no file; give another path for the output"
+    )
+    assert (chain.runs, contents(tmp_path)) == ([], {folder, "three"})
+
+
+def test_a_place_that_becomes_a_folder(tmp_path: Path) -> None:
+    def run(context: Context) -> None:
+        context.outputs["count.txt"].write_text("1")
+        (tmp_path / "count.txt").mkdir()
+
+    with pytest.raises(BadInputError) as caught:
+        run_alone(stage("count", run), PROJECT, {}, tmp_path / "count.txt")
+    assert str(caught.value) == f"{tmp_path} cannot be written: Is a directory"
 
 
 def test_a_stage_must_write_what_it_promises(tmp_path: Path) -> None:
@@ -194,6 +261,10 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         run_alone(Chain().stages["count"], PROJECT, {}, tmp_path / "file" / "count.txt")
     assert str(caught.value) == f"{tmp_path / 'file'} cannot be written: Not a directory"
     with pytest.raises(BadInputError) as caught:
+        run_alone(Chain().stages["count"], PROJECT, {}, tmp_path / ("n" * 256))
+    assert str(caught.value) == f"{tmp_path} cannot be written: File name too long"
+    assert contents(tmp_path) == {"file"}
+    with pytest.raises(BadInputError) as caught:
         build(PROJECT, tmp_path / "file", stages=Chain().stages)
     assert str(caught.value) == f"{tmp_path / 'file' / 'cache'} cannot be written: Not a directory"
 
@@ -209,7 +280,7 @@ def test_alone_the_first_output_is_named_and_the_rest_beside(tmp_path: Path) -> 
 
 
 def test_inside_execute_the_outputs_are_not_in_place_yet(tmp_path: Path) -> None:
-    with execute(Chain().stages["count"], PROJECT, {}, tmp_path / "count.txt") as made:
+    with execute(Chain().stages["count"], PROJECT, {}, tmp_path / "work") as made:
         assert (made / "count.txt").read_text() == "1"
         assert not (tmp_path / "count.txt").exists()
 
