@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,4 +187,6 @@ def main() -> None:
         cache = Path(sys.prefix) / "cache" / name
         if cache.is_dir():
             os.environ.setdefault(variable, str(cache))
+    # Told to end, as by Ctrl-C: what is half-written is deleted on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     command()(prog_name="secateur")

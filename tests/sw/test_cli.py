@@ -200,3 +200,35 @@ def test_as_a_process() -> None:
     assert result.stderr == (
         "secateur: build/model.safetensors does not exist; make it with `secateur train`\n"
     )
+
+
+ENDLESS = """
+import time
+from secateur import cli
+from secateur.stage import Stage
+
+def run(context):
+    context.outputs["seed.txt"].write_text("half")
+    print("running", flush=True)
+    time.sleep(60)
+
+cli.find_stages = lambda: {"make": Stage(
+    name="make", summary="", description="", example="", layer="sw", run=run, outputs=("seed.txt",)
+)}
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("name", ["make", "build"])
+def test_told_to_end_it_leaves_nothing(name: str) -> None:
+    command = [sys.executable, "-c", ENDLESS, name, "1.toml"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"running\n"
+        process.terminate()
+        assert process.communicate(timeout=30) == (b"", b"secateur: interrupted\n")
+    assert process.returncode == 130
+    assert [path.name for path in Path("build").rglob("*") if path.name != "cache"] in (
+        [],
+        ["lock"],
+    )
