@@ -19,6 +19,7 @@ from secateur.gateware.frame import FrameReceiver, FrameSender
 from secateur.gateware.payload import PayloadBuffer
 from secateur.gateware.respond import Responder
 from secateur.gateware.scan import Scanner
+from secateur.gateware.terminal import Terminal
 from secateur.gateware.uart import UartReceiver, UartTransmitter
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def holding(*held: str) -> Callable[[Module, Any], None]:
         pytest.param(FrameSender, None, "proved", id="frame sender"),
         pytest.param(lambda: PayloadBuffer(8, word_size=2), None, "proved", id="payload"),
         pytest.param(Responder, None, "proved", id="respond"),
+        pytest.param(
+            lambda: Terminal(SPEC, size=8, clock=1, limit_bits=3), None, "bounded", id="terminal"
+        ),
         pytest.param(lambda: UartReceiver(8), None, "proved", id="uart receiver"),
     ],
 )

@@ -353,17 +353,22 @@ def test_engine_that_takes_nothing(command: Command) -> None:
     spec = SPECS[0]
 
     async def script(b: Bench) -> None:
-        b.state(input_words=2, output_words=1)
+        b.state(input_words=20, output_words=1)
         b.x_ready = b.load_ready = lambda: False
-        assert await b.ask(command, bytes(8)) == (Code.TIMEOUT, b"")
-        assert await b.ask(Command.INFER, bytes(8)) == (Code.BUSY, b"")
-        assert await b.ask(Command.LOAD, bytes(8)) == (Code.BUSY, b"")
+        request = bytes(LOAD.size) + bytes(range(LOAD.size, 80))  # 20 words, or 76 bytes from 0 on
+        assert await b.ask(command, request) == (Code.TIMEOUT, b"")
+        assert await b.ask(Command.INFER, bytes(80)) == (Code.BUSY, b"")
+        assert await b.ask(Command.LOAD, bytes(80)) == (Code.BUSY, b"")
         assert (await b.ask(Command.STATUS))[0] is Code.OK
         b.x_ready = b.load_ready = lambda: True
-        for _ in range(20):
+        for _ in range(100):
             await b.tick()
+        # What was given up arrives as it was sent, whatever came since.
+        if command is Command.INFER:
+            assert [word for _, word in b.x] == [[*request[at : at + 4]] for at in range(0, 80, 4)]
+        else:
+            assert bytes(byte for byte, _ in b.image) == request[LOAD.size :]
         assert (await b.ask(Command.LOAD, bytes(8)))[0] is Code.OK
-        assert len(b.x) == (2 if command is Command.INFER else 0)
 
     play(spec, script)
 

@@ -43,6 +43,8 @@ class Control(wiring.Component):
         As in :class:`secateur.gateware.loader.Loader`, with directions reversed.
     bank, loaded : Out(1)
         Bank of the program in use, and whether there is one.
+    ready : Out(1)
+        Its shape, ``input_words`` and the rest, is known.
     write_bank : Out(1)
         Bank that the loader writes.
     layer : Out(range(layer_depth))
@@ -69,7 +71,7 @@ class Control(wiring.Component):
     first : Out(1)
         The layer under way reads x.
     clear, clear_address : Out
-        Clear the accumulators at ``clear_address``: after reset, before anything else.
+        Clear the accumulators at ``clear_address``: after reset and before each program.
     running : Out(1)
         An inference is under way.
     phase : Out(Phase)
@@ -82,6 +84,7 @@ class Control(wiring.Component):
     committed: Signal
     bank: Signal
     loaded: Signal
+    ready: Signal
     write_bank: Signal
     layer: Signal
     layer_enable: Signal
@@ -118,6 +121,7 @@ class Control(wiring.Component):
             "committed": Out(1),
             "bank": Out(1),
             "loaded": Out(1),
+            "ready": Out(1),
             "write_bank": Out(1),
             "layer": Out(range(spec.layer_depth)),
             "layer_enable": Out(1),
@@ -147,7 +151,6 @@ class Control(wiring.Component):
         m = Module()
         spec = self.spec
         quiet = Signal()  # no inference is under way and no x has begun
-        ready = Signal()  # the program's shapes are known
         # Reset does not change the memories, so what they hold outlives it.
         loaded = Signal(init=self._loaded, reset_less=True)
         bank = Signal(reset_less=True)
@@ -159,7 +162,7 @@ class Control(wiring.Component):
             self.last.eq(self.descriptor.last | (self.layer == spec.layer_depth - 1)),
             self.first.eq(self.layer == 0),
             self.write_bank.eq(~bank if spec.banks == 2 else 0),
-            self.input_open.eq(ready & ~self.commit & ~(self.begin if spec.banks == 1 else 0)),
+            self.input_open.eq(self.ready & ~self.commit & ~(self.begin if spec.banks == 1 else 0)),
             self.phase.eq(Phase.SETUP),
             self.running.eq(1),
         ]
@@ -183,15 +186,16 @@ class Control(wiring.Component):
                 if spec.banks == 1:
                     m.d.comb += self.begun.eq(quiet)
                     with m.If(self.begin & quiet):
-                        m.d.sync += [loaded.eq(0), ready.eq(0)]
+                        m.d.sync += [loaded.eq(0), self.ready.eq(0)]
                 with m.If(self.input_full):
                     m.next = "read layer"
                 with m.Elif(self.commit & quiet):
                     m.d.comb += self.committed.eq(1)
-                    m.d.sync += [loaded.eq(1), ready.eq(0)]
+                    m.d.sync += [loaded.eq(1), self.ready.eq(0)]
+                    # A program may have left sums that it did not drain.
                     if spec.banks == 2:
                         m.d.sync += bank.eq(~bank)
-                    m.next = "read shape"
+                    m.next = "clear"
 
             # The layer table says how long x and y are.
             with m.State("read shape"):
@@ -208,7 +212,7 @@ class Control(wiring.Component):
                 with m.If(self.last):
                     m.d.sync += [
                         self.output_words.eq(self.descriptor.rows_words),
-                        ready.eq(1),
+                        self.ready.eq(1),
                     ]
                     m.next = "idle"
                 with m.Else():

@@ -34,7 +34,8 @@ def status_layout(spec: EngineSpec) -> data.StructLayout:
         "loaded": 1,  # a program is in use
         "busy": 1,  # an inference is under way, or an x has begun
         "loading": 1,  # an image has begun and is neither complete nor refused
-        "committing": 1,  # an image is complete and waits for running inferences to end
+        # An image waits for running inferences to end, or the program in use is being prepared.
+        "committing": 1,
         "error": Shape.cast(LoadError),  # of the last image
         "program": 32,  # CRC-32 of the image of the program in use; 0 without one
         "input_words": layer["source_words"],  # words of x
@@ -234,7 +235,7 @@ class Engine(wiring.Component):
             self.status.loaded.eq(control.loaded),
             self.status.busy.eq(x.occupied | control.running),
             self.status.loading.eq(loader.loading),
-            self.status.committing.eq(loader.commit),
+            self.status.committing.eq(loader.commit | (control.loaded & ~control.ready)),
             self.status.error.eq(loader.error),
             self.status.program.eq(program),
             self.status.input_words.eq(control.input_words),

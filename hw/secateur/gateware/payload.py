@@ -34,7 +34,7 @@ class PayloadBuffer(wiring.Component):
     Members
     -------
     write_address, write_data, write_enable : In
-        Word to write, and which of its bytes.
+        Word to write, and which of its bytes; dropped while something is read.
     i_read : In(stream.Signature(read_layout(size)))
         Read from the start. Not ready before the last read was delivered to its end.
     o_byte : Out(frame_stream())
@@ -75,14 +75,15 @@ class PayloadBuffer(wiring.Component):
             attrs={"ram_style": "block", "no_rw_check": "1"},
         )
         write, read = ram.write_port(granularity=8), ram.read_port()
+        left = Signal(range(self.size + 1))
         m.d.comb += [
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
-            write.en.eq(self.write_enable),
+            # A request that is given up goes on reading while others come and are refused.
+            write.en.eq(Mux(left == 0, self.write_enable, 0)),
         ]
 
         words = Signal()
-        left = Signal(range(self.size + 1))
         active = Signal()
         last = Signal()
         taken = Signal()

@@ -178,11 +178,14 @@ class Terminal(wiring.Component):
         whole_x = Signal()
         image = Signal()
         occupied = Signal()
+        readable = Signal()  # only this component begins to read
         m.d.sync += [
             nothing.eq(request.length == 0),
             whole_x.eq(request.length == status.input_words << word_bits),
             image.eq(request.length > LOAD.size),
-            occupied.eq(status.busy | status.committing),
+            # Also while an x that was given up is still being offered.
+            occupied.eq(status.busy | status.committing | self.o_x.valid),
+            readable.eq(self.o_read.ready),
         ]
         offset_place = Signal(2)
         follows = Signal()
@@ -198,14 +201,13 @@ class Terminal(wiring.Component):
             m.d.sync += [response.head.code.eq(code), response.body.eq(body)]
             m.next = "respond"
 
-        def read(*, words: int, length: Value, then: str) -> None:
-            """Start reading the payload, which is known to be idle."""
-            m.d.comb += [
+        def read(*, words: int, length: Value) -> None:
+            """Read the payload, which is known to be idle."""
+            m.d.sync += [
                 self.o_read.payload.words.eq(words),
                 self.o_read.payload.length.eq(length),
-                self.o_read.valid.eq(1),
             ]
-            m.next = then
+            m.next = "read"
 
         with m.FSM():
             with m.State("idle"):
@@ -222,18 +224,18 @@ class Terminal(wiring.Component):
                     with m.Case(Command.LOAD):
                         with m.If(~image):
                             respond(Code.LENGTH)
-                        with m.Elif(~self.o_read.ready):
+                        with m.Elif(~readable):
                             respond(Code.BUSY)
                         with m.Else():
                             m.d.sync += [follows.eq(1), fresh.eq(1), offset_place.eq(0)]
-                            read(words=0, length=request.length, then="offset")
+                            read(words=0, length=request.length)
                     with m.Case(Command.INFER):
                         with m.If(~status.loaded):
                             respond(Code.PROGRAM)
-                        with m.Elif(~whole_x):
-                            respond(Code.LENGTH)
-                        with m.Elif(occupied | ~self.o_read.ready):
+                        with m.Elif(occupied | ~readable):
                             respond(Code.BUSY)
+                        with m.Elif(~whole_x | nothing):
+                            respond(Code.LENGTH)
                         with m.Else():
                             m.d.comb += restart.eq(1)
                             m.d.sync += [
@@ -243,7 +245,7 @@ class Terminal(wiring.Component):
                                 waiting.eq(1),
                                 y_words.eq(0),
                             ]
-                            read(words=1, length=status.input_words, then="infer")
+                            read(words=1, length=status.input_words)
                     with m.Case(Command.READ):
                         with m.If(~nothing):
                             respond(Code.LENGTH)
@@ -253,6 +255,12 @@ class Terminal(wiring.Component):
                             m.next = "read reply"
                     with m.Default():
                         respond(Code.COMMAND)
+            with m.State("read"):
+                m.d.comb += self.o_read.valid.eq(1)
+                with m.If(self.o_read.ready):
+                    m.next = "offset"
+                    with m.If(self.o_read.payload.words):
+                        m.next = "infer"
             with m.State("offset"):
                 m.d.comb += discard.eq(1)
                 with m.If(self.i_byte.valid):
