@@ -94,35 +94,42 @@ class ArrayFile:
         """
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
+                # What the file is comes first: another one's arrays may be huge, or not numpy's.
+                description = self._description(path, file.metadata() or {})
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
             raise BadInputError(f"{path} does not exist; make it with {self.maker}") from None
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, AttributeError, TypeError) as error:  # the last: bfloat16
             raise BadInputError(
                 f"{path} is not a readable {self.kind} ({error}); make it again with {self.maker}"
             ) from None
+        # Before anything is built: what an altered file describes need not make sense.
+        if description.pop("digest", None) != digest(description, arrays):
+            raise BadInputError(
+                f"{path} was altered after it was written; make it again with {self.maker}"
+            )
+        return description, arrays
+
+    def _description(self, path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Parse the description, short of its version."""
         if f"secateur.{self.kind}" not in metadata:
             raise BadInputError(
                 f"{path} is not a {self.kind}; give the file that {self.maker} writes"
             )
         try:
             description = json.loads(metadata[f"secateur.{self.kind}"])
-            version, stated = description.pop("version"), description.pop("digest", None)
-        except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+            version = description.pop("version")
+        # Numbers of thousands of digits are a ValueError, too deep nesting is a RecursionError.
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise self.damaged(path, error) from None
         if version != self.version:
             raise BadInputError(
                 f"{path} has version {version!r} and this Secateur reads {self.version}; update "
                 f"Secateur or make the file again"
             )
-        # Before anything is built: what an altered file describes need not make sense.
-        if stated != digest(description, arrays):
-            raise BadInputError(
-                f"{path} was altered after it was written; make it again with {self.maker}"
-            )
-        return description, arrays
+        return description
 
     def damaged(self, path: Path, error: Exception) -> BadInputError:
         """Give the error for a file of this kind whose description does not make sense."""
-        return BadInputError(f"{path} is damaged ({error!r}); make it again with {self.maker}")
+        reason = error if isinstance(error, BadInputError) else repr(error)
+        return BadInputError(f"{path} is damaged ({reason}); make it again with {self.maker}")

@@ -6,10 +6,10 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
-from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat
+from secateur.schema import parse
 
 __all__ = ["Description", "ProgramLayer"]
 
@@ -94,8 +94,4 @@ class Description:
         BadInputError
             With the first rule that the text breaks, as a phrase.
         """
-        try:
-            return TypeAdapter(cls).validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise BadInputError(": ".join([*map(str, first["loc"]), first["msg"]])) from None
+        return parse(cls, text)

@@ -21,7 +21,7 @@ AGAIN = "make it again with `secateur train` or `secateur prune`"
 
 def saved(path: Path, module: nn.Module | None = None) -> Path:
     generator = torch.Generator().manual_seed(3)
-    checkpoint.save(module or build(6, (5, 4), 3, generator), path, {"seed": 3})
+    checkpoint.save(module or build(6, (5, 4), 3, generator), path)
     return path
 
 
@@ -50,7 +50,6 @@ def test_round_trip(tmp_path: Path) -> None:
     prune.l1_unstructured(module.head, "weight", 7)
     path = saved(tmp_path / "model.safetensors", module)
     found = checkpoint.load(path)
-    assert found.facts == {"seed": 3}
     assert [(layer.name, layer.relu) for layer in dense_layers(found.module)] == [
         ("body/1", True),
         ("head", False),
@@ -60,7 +59,7 @@ def test_round_trip(tmp_path: Path) -> None:
     x = np.random.default_rng(1).normal(size=(9, 6)).astype(np.float32)
     assert np.array_equal(outputs(found.module, x), outputs(module, x))
     again = tmp_path / "again.safetensors"
-    checkpoint.save(found.module, again, found.facts)
+    checkpoint.save(found.module, again)
     assert np.array_equal(outputs(checkpoint.load(again).module, x), outputs(module, x))
 
 
@@ -145,3 +144,96 @@ def test_other_files(tmp_path: Path) -> None:
     path.write_text("hello, this is text and no model")
     assert sentence(path).startswith(f"{path} is not a readable model (")
     assert sentence(tmp_path).startswith(f"{tmp_path} is not a readable model (")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (torch.bfloat16, "data type 'bfloat16' not understood"),
+        (torch.float8_e4m3fn, "module 'numpy' has no attribute 'float8_e4m3fn'"),
+    ],
+)
+def test_numbers_that_numpy_lacks(tmp_path: Path, kind: torch.dtype, reason: str) -> None:
+    path = tmp_path / "other"
+    save_file({"a": torch.zeros(2).to(kind)}, path)
+    # The file says that it is no model before its tensors are looked at.
+    assert sentence(path) == (
+        f"{path} is not a model; give the file that `secateur train` or `secateur prune` writes"
+    )
+    save_file({"a": torch.zeros(2).to(kind)}, path, {"secateur.model": '{"version": 1}'})
+    assert sentence(path) == f"{path} is not a readable model ({reason}); {AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "[" * 100_000,
+            (
+                "RecursionError('maximum recursion depth exceeded while decoding a JSON array from "
+                "a unicode string')"
+            ),
+        ),
+        ('{"version": ' + "1" * 5000 + "}", "ValueError('Exceeds the limit (4300 digits)"),
+    ],
+    ids=["nesting", "digits"],
+)
+def test_json_that_python_refuses(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "other"
+    save_file({"a": torch.zeros(1)}, path, {"secateur.model": text})
+    assert sentence(path).startswith(f"{path} is damaged ({reason}")
+    assert sentence(path).endswith(f"); {AGAIN}")
+
+
+NAN = "layer 'a': bias holds NaN or infinity; train the model again"
+ONE = {"name": "a", "bias": True, "relu": False}
+WEIGHT, BIAS = np.ones((2, 3), np.float32), np.ones(2, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("layers", "changes", "reason"),
+    [
+        ([ONE | {"name": 5}], {}, "layers: 0: name: Input should be a valid string"),
+        ([ONE | {"relu": 1}], {}, "layers: 0: relu: Input should be a valid boolean"),
+        ({}, {}, "layers: Input should be a valid array"),
+        ([ONE | {"name": "b"}], {}, "KeyError('b.weight')"),
+        (
+            [],
+            {},
+            (
+                "the model has no Linear layer; use Linear, ReLU, Flatten and Dropout, one after "
+                "the other"
+            ),
+        ),
+        ([ONE, ONE], {"a.weight": np.ones((2, 2), np.float32)}, "layers must have different names"),
+        ([ONE], {"a.bias": BIAS * np.inf}, NAN),
+        *(
+            (
+                [ONE],
+                {name: array},
+                (
+                    "layer 'a': weights must be [rows, columns], at least one of each, with one "
+                    f"bias a row, not {said}"
+                ),
+            )
+            for name, array, said in (
+                ("a.weight", WEIGHT[0], "(3,) and (2,)"),
+                ("a.bias", BIAS[:1], "(2, 3) and (1,)"),
+                ("a.weight", WEIGHT[:0], "(0, 3) and (2,)"),
+                ("a.weight", WEIGHT[:, :0], "(2, 0) and (2,)"),
+            )
+        ),
+        (
+            [ONE],
+            {"a.weight": WEIGHT.astype(np.float64)},
+            "layer 'a': weights and biases must be float32, not float64 and float32",
+        ),
+    ],
+)
+def test_contents_that_make_no_model(
+    tmp_path: Path, layers: Any, changes: dict, reason: str
+) -> None:
+    """Files with their digest, as another program would write them."""
+    path = tmp_path / "other"
+    checkpoint.FILE.write(path, {"layers": layers}, {"a.weight": WEIGHT, "a.bias": BIAS} | changes)
+    assert sentence(path) == f"{path} is damaged ({reason}); {AGAIN}"
