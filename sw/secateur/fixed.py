@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NumberFormat", "Requant", "signed_width"]
+__all__ = ["NumberFormat", "Requant", "round_to", "signed_width"]
 
 
 def signed_width(lowest: int, highest: int) -> int:
@@ -58,6 +58,20 @@ class NumberFormat:
     def holds(self, values: NDArray[np.int64]) -> bool:
         """Tell whether every one of ``values`` (int64[...]) is representable."""
         return bool(np.all((values >= self.lowest) & (values <= self.highest)))
+
+
+def round_to(
+    values: NDArray[np.floating], fraction: int, target: NumberFormat
+) -> NDArray[np.int64]:
+    """Round half up to multiples of ``2**-fraction`` and saturate: float[...] to int64[...].
+
+    Examples
+    --------
+    >>> round_to(np.array([0.375, -0.375, 9.0]), 2, NumberFormat(width=4, signed=True)).tolist()
+    [2, -1, 7]
+    """
+    scaled = np.floor(np.asarray(values, dtype=np.float64) * 2.0**fraction + 0.5)
+    return np.clip(scaled, target.lowest, target.highest).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ConfigDict
 
 from secateur.artefact import ArrayFile, digest
+from secateur.engine import RANGES
 from secateur.errors import BadInputError
-from secateur.fixed import NumberFormat, Requant, signed_width
+from secateur.fixed import NumberFormat, Requant, round_to, signed_width
+from secateur.schema import parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Layer", "Network"]
 
+#: Bits of a weight or an activation at most, and after the binary point, of either sign.
+MOST_WIDTH, MOST_FRACTION = RANGES["weight_width"][1], 1000
 #: The network's file.
 FILE = ArrayFile(kind="network", version=1, maker="`secateur quantize`")
 
@@ -66,6 +72,17 @@ class Layer:
     output_fraction: int = 0
 
     def __post_init__(self) -> None:
+        arrays = {"weights": self.weights, "bias": self.bias, "codebook": self.codebook}
+        for key, array in arrays.items():
+            if array is not None and array.dtype != np.int64:
+                raise BadInputError(f"layer {self.name!r}: {key} must be int64, not {array.dtype}")
+        widths = (self.weight_width, self.input.width, self.requant.output.width)
+        fractions = (self.input_fraction, self.weight_fraction, self.output_fraction)
+        if max(widths) > MOST_WIDTH or max(map(abs, fractions)) > MOST_FRACTION:
+            raise BadInputError(
+                f"layer {self.name!r}: widths must be at most {MOST_WIDTH} and fractions within "
+                f"{MOST_FRACTION}, not {widths} and {fractions}"
+            )
         if self.weights.ndim != 2 or self.bias.shape != self.weights.shape[:1]:
             raise BadInputError(
                 f"layer {self.name!r}: weights must be [rows, columns] with one bias a row, "
@@ -73,11 +90,20 @@ class Layer:
             )
         if not np.any(self.weights):
             raise BadInputError(f"layer {self.name!r} has no weight left; prune it less")
-        if not NumberFormat(width=self.weight_width, signed=True).holds(self.weights):
+        values = NumberFormat(width=self.weight_width, signed=True)
+        if not values.holds(self.weights):
             raise BadInputError(
                 f"layer {self.name!r}: weights must fit in {self.weight_width} bits"
             )
+        widest = RANGES["accumulator_width"][1]
+        if not NumberFormat(width=widest, signed=True).holds(self.bias):
+            raise BadInputError(f"layer {self.name!r}: the bias must fit in {widest} bits")
         if self.codebook is not None:
+            if self.codebook.ndim != 1 or not values.holds(self.codebook):
+                raise BadInputError(
+                    f"layer {self.name!r}: the codebook must be a list of values of "
+                    f"{self.weight_width} bits"
+                )
             if 0 not in self.codebook or np.any(np.diff(self.codebook) <= 0):
                 raise BadInputError(
                     f"layer {self.name!r}: the codebook must be ascending and hold 0"
@@ -182,8 +208,7 @@ class Network:
         Rounds half up and saturates.
         """
         first = self.layers[0]
-        scaled = np.floor(np.asarray(x, dtype=np.float64) * 2.0**first.input_fraction + 0.5)
-        return np.clip(scaled, first.input.lowest, first.input.highest).astype(np.int64)
+        return round_to(x, first.input_fraction, first.input)
 
     def activations(self, x: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Input of every layer, then the network's output: int64[..., length] each."""
@@ -237,36 +262,56 @@ class Network:
         """
         description, arrays = FILE.read(path)
         try:
-            return cls._from_parts(description, arrays)
+            return cls._from_parts(parse(_Network, json.dumps(description)), arrays)
+        # A KeyError is an array that is missing, a TypeError one of numbers that are no integers.
         except (KeyError, TypeError, ValueError) as error:
             raise FILE.damaged(path, error) from None
 
     @classmethod
-    def _from_parts(cls, description: dict[str, Any], arrays: dict[str, NDArray]) -> Network:
+    def _from_parts(cls, text: _Network, arrays: dict[str, NDArray]) -> Network:
         layers = []
-        for index, fields in enumerate(description["layers"]):
-            width, signed = fields["output"]
-            codebook = fields["codebook"]
+        for index, fields in enumerate(text.layers):
+            formats = [
+                NumberFormat(width=width, signed=signed)
+                for width, signed in (fields.input, fields.output)
+            ]
+            codebook = fields.codebook
             layers.append(
                 Layer(
-                    name=fields["name"],
-                    weights=arrays[f"{index}.weights"].astype(np.int64),
-                    bias=arrays[f"{index}.bias"],
-                    weight_width=fields["weight_width"],
-                    input=NumberFormat(width=fields["input"][0], signed=fields["input"][1]),
-                    requant=Requant(
-                        shift=fields["shift"],
-                        output=NumberFormat(width=width, signed=signed),
-                        relu=fields["relu"],
-                    ),
+                    name=fields.name,
+                    weights=arrays[f"{index}.weights"].astype(np.int64, casting="safe"),
+                    bias=arrays[f"{index}.bias"].astype(np.int64, casting="safe"),
+                    weight_width=fields.weight_width,
+                    input=formats[0],
+                    requant=Requant(shift=fields.shift, output=formats[1], relu=fields.relu),
                     codebook=None if codebook is None else np.array(codebook, dtype=np.int64),
-                    **dict(
-                        zip(
-                            ("input_fraction", "weight_fraction", "output_fraction"),
-                            fields["fractions"],
-                            strict=True,
-                        )
-                    ),
+                    input_fraction=fields.fractions[0],
+                    weight_fraction=fields.fractions[1],
+                    output_fraction=fields.fractions[2],
                 )
             )
-        return cls(name=description["name"], layers=tuple(layers))
+        return cls(name=text.name, layers=tuple(layers))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """A layer in the file's description: format as (width, signed), fractions as in Layer."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    weight_width: int
+    input: tuple[int, bool]
+    output: tuple[int, bool]
+    shift: int
+    relu: bool
+    codebook: tuple[int, ...] | None
+    fractions: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    layers: tuple[_Layer, ...]

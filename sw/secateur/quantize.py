@@ -9,7 +9,7 @@ import numpy as np
 from secateur.codebook import centroids, nearest
 from secateur.engine import RANGES
 from secateur.errors import BadInputError
-from secateur.fixed import NumberFormat, Requant
+from secateur.fixed import NumberFormat, Requant, round_to
 from secateur.model import dense_layers
 from secateur.network import Layer, Network
 from secateur.progress import silent
@@ -24,18 +24,12 @@ if TYPE_CHECKING:
     from secateur.progress import Progress
     from secateur.settings import QuantizeSettings
 
-__all__ = ["best_fraction", "quantize", "round_to"]
+__all__ = ["best_fraction", "quantize"]
 
 #: Largest shift of :class:`secateur.fixed.Requant`, bits.
 MOST_SHIFT = 47
-
-
-def round_to(
-    values: NDArray[np.floating], fraction: int, target: NumberFormat
-) -> NDArray[np.int64]:
-    """Round half up to multiples of ``2**-fraction`` and saturate: float[...] to int64[...]."""
-    scaled = np.floor(np.asarray(values, dtype=np.float64) * 2.0**fraction + 0.5)
-    return np.clip(scaled, target.lowest, target.highest).astype(np.int64)
+#: What a layer's largest output may be, so that its square and its scale are float64.
+SMALLEST, LARGEST = 1e-100, 1e100
 
 
 def best_fraction(
@@ -55,7 +49,7 @@ def best_fraction(
     target : NumberFormat
         What they are stored as.
     quantized : callable, optional
-        Gives the integers for a fraction; :func:`round_to` by default.
+        Gives the integers for a fraction; :func:`secateur.fixed.round_to` by default.
 
     Examples
     --------
@@ -69,7 +63,8 @@ def best_fraction(
     if largest == 0.0:
         return target.width - target.signed  # numbers below 1, as good as any
     # The largest fraction at which nothing saturates by more than rounding, and some around it.
-    fitting = int(np.floor(np.log2(target.highest) - np.log2(largest)))
+    # Two's complement reaches farther down than up, which counts where it has two bits.
+    fitting = int(np.floor(np.log2(max(target.highest, -target.lowest)) - np.log2(largest)))
     errors = {}
     for fraction in range(fitting - target.width, fitting + target.width):
         integers = round_to(values, fraction, target) if quantized is None else quantized(fraction)
@@ -129,6 +124,12 @@ def quantize(
             values += layer.bias.double().numpy()
         if layer.relu:
             values = np.maximum(values, 0.0)
+        largest = np.abs(values).max()
+        if largest and not SMALLEST <= largest <= LARGEST:
+            raise BadInputError(
+                f"layer {layer.name!r} computes values of up to {largest:.3g}, beyond {SMALLEST:g} "
+                f"to {LARGEST:g}; train the model with weight decay and scaled inputs"
+            )
         layers.append(_layer(layer, source, fraction, values, settings))
         source, fraction = layers[-1].requant.output, layers[-1].output_fraction
         progress(done + 1, len(dense), f"layer {layer.name}")
@@ -152,12 +153,18 @@ def _layer(
         accumulator_fraction,
     )
     bias = np.zeros(len(weights)) if dense.bias is None else dense.bias.double().numpy()
-    # Wide enough that a bias which is too large is found below, narrow enough for int64 sums.
-    wide = NumberFormat(width=62, signed=True)
+    widest = RANGES["accumulator_width"][1]
+    accumulator = NumberFormat(width=widest, signed=True)
+    largest = bias[np.abs(bias).argmax()]
+    if abs(largest) * 2.0**accumulator_fraction > accumulator.highest:
+        raise BadInputError(
+            f"layer {dense.name!r} has a bias of {largest:.3g}, too large beside its weights for "
+            f"accumulators of {widest} bits; train the model with weight decay"
+        )
     layer = Layer(
         name=dense.name,
         weights=weights,
-        bias=round_to(bias, accumulator_fraction, wide),
+        bias=round_to(bias, accumulator_fraction, accumulator),
         weight_width=settings.weight_width,
         input=source,
         requant=Requant(
@@ -168,7 +175,6 @@ def _layer(
         weight_fraction=weight_fraction,
         output_fraction=output_fraction,
     )
-    widest = RANGES["accumulator_width"][1]
     if layer.accumulator_width > widest:
         raise BadInputError(
             f"layer {dense.name!r} needs accumulators of {layer.accumulator_width} bits and "

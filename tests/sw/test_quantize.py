@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from secateur.errors import BadInputError
-from secateur.fixed import NumberFormat
+from secateur.fixed import NumberFormat, round_to
 from secateur.model import build, outputs
-from secateur.quantize import best_fraction, quantize, round_to
+from secateur.quantize import best_fraction, quantize
 from secateur.settings import QuantizeSettings
 
 
@@ -55,6 +55,7 @@ def test_round_to_is_the_formula(
     st.integers(2, 10),
     st.booleans(),
 )
+@example([17.0, -65.0], 2, True)
 def test_no_other_fraction_is_better(values: list[float], width: int, signed: bool) -> None:
     exact = np.array(values if signed else np.abs(values), dtype=np.float64)
     if 0 < abs(exact).max() < 1e-3:
@@ -247,16 +248,32 @@ def test_repeatable_and_told() -> None:
             linear([[1.0]], [-1e18]),
             np.ones((1, 1)),
             (
-                "layer '0' needs accumulators of 62 bits and 48 is the most; "
-                "lower quantize.activation_width or quantize.weight_width"
+                "layer '0' has a bias of -1e+18, too large beside its weights for accumulators of "
+                "48 bits; train the model with weight decay"
             ),
         ),
         (
-            linear([[1.0]], [1e30]),
+            linear([[1.0], [1.0]], [0.5, 1e30]),
             np.ones((1, 1)),
             (
-                "layer '0' needs accumulators of 63 bits and 48 is the most; "
-                "lower quantize.activation_width or quantize.weight_width"
+                "layer '0' has a bias of 1e+30, too large beside its weights for accumulators of "
+                "48 bits; train the model with weight decay"
+            ),
+        ),
+        (
+            nn.Sequential(*[linear([[3e38]]) for _ in range(9)]),
+            np.ones((1, 1)),
+            (
+                "layer '2' computes values of up to 2.7e+115, beyond 1e-100 to 1e+100; train the "
+                "model with weight decay and scaled inputs"
+            ),
+        ),
+        (
+            nn.Sequential(*[linear([[1e-44]]) for _ in range(9)]),
+            np.ones((1, 1)),
+            (
+                "layer '2' computes values of up to 9.44e-133, beyond 1e-100 to 1e+100; train the "
+                "model with weight decay and scaled inputs"
             ),
         ),
     ],
