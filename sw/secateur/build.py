@@ -114,7 +114,7 @@ def _cached(
         "settings": project.digest(*stage.settings),
         "inputs": {name: digest_file(path) for name, path in sorted(inputs.items())},
         "sources": digest_sources(stage.layer),
-        "tools": versions(stage.tools),
+        "tools": versions(stage.tools) | stage.programs(project),
     }
     key = digest_json(causes)
     place = cache / f"{stage.name}-{key[:SHORT]}"

@@ -6,13 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
+from secateur.artefact import ArrayFile
+from secateur.digest import digest_file
 from secateur.errors import BadInputError
 from secateur.format import Section, memories
 from secateur.plots import cycles_plot, density_plot, resources_plot, utilization_plot, weights_plot
 from secateur.program import Program
+from secateur.results import RESULTS
+from secateur.schema import parse
 from secateur.summary import ACCURACIES, LAYER_COLUMNS, RESOURCES, SOURCES, number, percent
 
 if TYPE_CHECKING:
@@ -26,20 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["collect", "report"]
 
-#: What each stage's JSON must hold.
-KEYS = {
-    "train.json": ("accuracy",),
-    "prune.json": ("accuracy", "accuracy_before_retraining", "layers"),
-    "quantize.json": ("accuracy",),
-    "simulation.json": (
-        *("accuracy", "outputs", "mismatches", "cycles", "ideal", "model", "layers"),
-    ),
-    "synthesis.json": (
-        *("device", "fmax_mhz", "clock_mhz", "seeds", "bitstream"),
-        *RESOURCES,
-        *(f"{key}_available" for key in RESOURCES),
-    ),
-}
+#: A float model's file, as :mod:`secateur.checkpoint` has it, which needs torch.
+MODEL = ArrayFile(kind="model", version=1, maker="`secateur train` or `secateur prune`")
 
 
 def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
@@ -62,10 +52,12 @@ def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
     Raises
     ------
     BadInputError
-        If a file is damaged, or belongs to another network than the rest.
+        If a file is damaged, or was made of other artefacts than the rest.
     """
-    train, prune, quantize, simulation, synthesis = (_read(files, name) for name in KEYS)
+    results = {name: _read(files, name) for name in RESULTS}
     program = Program.load(files["program.sct"]) if "program.sct" in files else None
+    _check_origins(files, results, program)
+    train, prune, quantize, simulation, synthesis = results.values()
     cycles = simulation.get("cycles", {})
     device = synthesis.get("device")
     return {
@@ -102,18 +94,35 @@ def _read(files: Mapping[str, Path], name: str) -> dict[str, Any]:
     if name not in files:
         return {}
     try:
-        value = json.loads(files[name].read_text())
-        if not isinstance(value, dict):
-            raise TypeError("it is no JSON object")
-        missing = [key for key in KEYS[name] if key not in value]
-        missing += ["name" for layer in value.get("layers", ()) if "name" not in layer]
-        if missing:
-            raise TypeError(f"it has no {missing[0]!r}")
-    except (OSError, ValueError, TypeError) as error:
+        return parse(RESULTS[name], files[name].read_bytes()).model_dump()
+    except (OSError, BadInputError) as error:
         raise BadInputError(
             f"{files[name]} is damaged ({error}); make it again with `secateur {SOURCES[name]}`"
         ) from None
-    return value
+
+
+def _check_origins(
+    files: Mapping[str, Path], results: Mapping[str, Mapping[str, Any]], program: Program | None
+) -> None:
+    """Check that all files that know an artefact by its digest know the same one."""
+    claims = [
+        (name, digest, files[source])
+        for source, result in results.items()
+        for name, digest in result.get("digests", {}).items()
+    ]
+    if program:
+        claims.append(("network.safetensors", program.network_digest, files["program.sct"]))
+    claims += [
+        (name, digest_file(path), path) for name, path in files.items() if name not in results
+    ]
+    first: dict[str, tuple[str, Path]] = {}
+    for name, digest, path in claims:
+        known, other = first.setdefault(name, (digest, path))
+        if known != digest:
+            raise BadInputError(
+                f"{other} and {path} do not belong together, since {name} was another one for "
+                "each; run the stages again from the first one that changed"
+            )
 
 
 def _layers(
@@ -206,9 +215,15 @@ def report(project: Project, files: Mapping[str, Path], *, html: Path, data: Pat
 def _plots(facts: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, str]:
     """Draw what there is data for: SVG by name."""
     layers = facts["layers"]
+    pruned = all(layer["density"] is not None for layer in layers)
     before, after = (_weights(files, name) for name in ("model.safetensors", "pruned.safetensors"))
+    if before and after and before.keys() != after.keys():
+        raise BadInputError(
+            f"{files['pruned.safetensors']} has other layers than {files['model.safetensors']}; "
+            "make it again with `secateur prune`"
+        )
     possible: dict[str, tuple[object, Callable[[], str]]] = {
-        "density": (layers, lambda: density_plot(layers)),
+        "density": (layers and pruned, lambda: density_plot(layers)),
         "weights": (before and after, lambda: weights_plot(before, after)),
         "cycles": (facts["bit_exact"]["outputs"], lambda: cycles_plot(layers)),
         "utilization": (facts["bit_exact"]["outputs"], lambda: utilization_plot(layers)),
@@ -221,13 +236,5 @@ def _weights(files: Mapping[str, Path], name: str) -> dict[str, NDArray[np.float
     """Weights of each layer of a checkpoint, without biases."""
     if name not in files:
         return {}
-    try:
-        tensors = load_file(files[name])
-    except (OSError, SafetensorError) as error:
-        raise BadInputError(
-            f"{files[name]} is not readable ({error}); make it again with "
-            f"`secateur {SOURCES[name]}`"
-        ) from None
-    return {
-        key.removesuffix(".weight"): tensor for key, tensor in tensors.items() if tensor.ndim > 1
-    }
+    _, arrays = MODEL.read(files[name])
+    return {key.removesuffix(".weight"): array for key, array in arrays.items() if array.ndim > 1}

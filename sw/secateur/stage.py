@@ -83,6 +83,8 @@ class Stage:
         Sections of the project that decide its result.
     tools : tuple of str
         Distributions whose versions decide its result.
+    programs : callable
+        Gives the versions of programs of the system's that decide its result, by any name.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Stage:
     outputs: tuple[str, ...]
     settings: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    programs: Callable[[Project], dict[str, str]] = lambda _: {}
 
 
 def find_stages() -> dict[str, Stage]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from secateur.digest import digest_file
 from secateur.project import Project
 from secateur.stage import Stage
 from secateur.summary import SOURCES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from secateur.stage import Context
@@ -25,6 +27,11 @@ def _write(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
+def _digests(files: Mapping[str, Path], name: str) -> dict[str, str]:
+    """Say which artefact of that name it was; see :class:`secateur.results.Result`."""
+    return {name: digest_file(files[name])}
+
+
 def _train(context: Context) -> None:
     from secateur import checkpoint, data, model
     from secateur.train import train
@@ -32,7 +39,13 @@ def _train(context: Context) -> None:
     dataset = data.load(context.project.data, context.project.data_file)
     module = train(context.project, dataset, context.progress)
     checkpoint.save(module, context.outputs["model.safetensors"])
-    _write(context.outputs["train.json"], {"accuracy": model.accuracy(module, dataset.test)})
+    _write(
+        context.outputs["train.json"],
+        {
+            "accuracy": model.accuracy(module, dataset.test),
+            "digests": _digests(context.outputs, "model.safetensors"),
+        },
+    )
 
 
 TRAIN = Stage(
@@ -44,7 +57,7 @@ TRAIN = Stage(
     run=_train,
     outputs=("model.safetensors", "train.json"),
     settings=("seed", "data", "network", "train"),
-    tools=("torch", "numpy", "scikit-learn"),
+    tools=("torch", "numpy", "safetensors", "scikit-learn"),
 )
 
 
@@ -61,6 +74,10 @@ def _prune(context: Context) -> None:
         {
             "accuracy_before_retraining": model.accuracy(pruning.unretrained, dataset.test),
             "accuracy": model.accuracy(pruning.module, dataset.test),
+            "digests": {
+                **_digests(context.inputs, "model.safetensors"),
+                **_digests(context.outputs, "pruned.safetensors"),
+            },
             "layers": [
                 {"name": layer.name, "weights": layer.weights, "nonzeros": layer.non_zeros}
                 for layer in pruning.layers
@@ -84,7 +101,7 @@ PRUNE = Stage(
     inputs=("model.safetensors",),
     outputs=("pruned.safetensors", "prune.json"),
     settings=("seed", "data", "train", "prune"),
-    tools=("torch", "numpy", "scikit-learn"),
+    tools=("torch", "numpy", "safetensors", "scikit-learn"),
 )
 
 
@@ -102,6 +119,10 @@ def _quantize(context: Context) -> None:
         {
             "accuracy": model.accuracy(network, dataset.test),
             "accumulator_width": network.accumulator_width,
+            "digests": {
+                **_digests(context.inputs, "pruned.safetensors"),
+                "network.safetensors": network.digest,
+            },
         },
     )
 
@@ -123,7 +144,7 @@ QUANTIZE = Stage(
     inputs=("pruned.safetensors",),
     outputs=("network.safetensors", "quantize.json"),
     settings=("name", "data", "quantize"),
-    tools=("torch", "numpy", "scikit-learn"),
+    tools=("torch", "numpy", "safetensors", "scikit-learn"),
 )
 
 

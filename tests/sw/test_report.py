@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from safetensors.numpy import save_file
 
+from secateur import checkpoint
+from secateur.digest import digest_file
 from secateur.encode import encode, fit
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant
 from secateur.network import Layer, Network
 from secateur.program import Program
 from secateur.project import Project
-from secateur.report import collect, report
+from secateur.report import MODEL, collect, report
 from secateur.summary import SOURCES, show
 
 PROJECT = Project(name="small", seed=7)
@@ -76,6 +77,14 @@ SYNTHESIS = {
 }
 
 
+def save(path: Path, program: Program) -> None:
+    """Save a program, and what was made of it beside."""
+    program.save(path)
+    digests = {"program.sct": digest_file(path), "network.safetensors": program.network_digest}
+    for name, value in (("simulation.json", SIMULATION), ("synthesis.json", SYNTHESIS)):
+        path.with_name(name).write_text(json.dumps({**value, "digests": digests}))
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
     """What a whole build leaves for the report."""
@@ -83,23 +92,30 @@ def files(tmp_path: Path) -> dict[str, Path]:
     folder.mkdir()
     paths = {name: folder / name for name in SOURCES}
     net = network()
-    encode(net, fit(net, pes=2)).save(paths["program.sct"])
+    save(paths["program.sct"], encode(net, fit(net, pes=2)))
     rng = np.random.default_rng(6)
     dense = {f"{name}.weight": rng.normal(size=s) for name, s in zip(NAMES, SHAPES, strict=True)}
     biases = {f"{name}.bias": np.ones(rows) for name, (rows, _) in zip(NAMES, SHAPES, strict=True)}
-    save_file({**dense, **biases}, paths["model.safetensors"])
+    MODEL.write(paths["model.safetensors"], {}, {**dense, **biases})
     pruned = {name: np.where(abs(weight) < 1, 0, weight) for name, weight in dense.items()}
-    save_file({**pruned, **biases}, paths["pruned.safetensors"])
+    MODEL.write(paths["pruned.safetensors"], {}, {**pruned, **biases})
+    model, left = (
+        {name: digest_file(paths[name])} for name in ("model.safetensors", "pruned.safetensors")
+    )
     layers = [
         {"name": name, "weights": weight.size, "nonzeros": int(np.count_nonzero(weight))}
         for name, weight in zip(NAMES, pruned.values(), strict=True)
     ]
     facts = {
-        "train.json": {"accuracy": 0.98},
-        "prune.json": {"accuracy": 0.97, "accuracy_before_retraining": 0.6, "layers": layers},
-        "quantize.json": {"accuracy": 0.96},
-        "simulation.json": SIMULATION,
-        "synthesis.json": SYNTHESIS,
+        "train.json": {"accuracy": 0.98, "digests": model},
+        "prune.json": {
+            **{"accuracy": 0.97, "accuracy_before_retraining": 0.6, "layers": layers},
+            "digests": {**model, **left},
+        },
+        "quantize.json": {
+            "accuracy": 0.96,
+            "digests": {**left, "network.safetensors": net.digest},
+        },
     }
     for name, value in facts.items():
         paths[name].write_text(json.dumps(value))
@@ -159,7 +175,8 @@ def test_every_required_fact(files: dict[str, Path]) -> None:
         **{"ideal": 33.0, "model": 90.5},
     }
     assert facts["storage"]["bits_per_weight"] == round(program.bits_per_weight, 3)
-    assert facts["synthesis"] == {"ecp5-25k": SYNTHESIS}
+    (synthesis,) = facts["synthesis"].values()
+    assert {key: synthesis[key] for key in SYNTHESIS} == SYNTHESIS
     assert facts["missing"] == []
     assert (facts["project"], facts["seed"]) == ("small", 7)
 
@@ -183,7 +200,10 @@ def test_stored_bits_of_the_layers_are_all_there_are(
         layers = [Layer(**{**vars(layer), "codebook": np.arange(-7, 8)}) for layer in net.layers]
         net = Network(name="small", layers=tuple(layers))
     program = encode(net, fit(net, pes=pes, index_width=2))
-    program.save(files["program.sct"])
+    files["quantize.json"].write_text(
+        json.dumps({"accuracy": 0.5, "digests": {"network.safetensors": net.digest}})
+    )
+    save(files["program.sct"], program)
     facts = collect(PROJECT, files)
     stored = sum(layer["stored_bits"] for layer in facts["layers"])
     assert stored == sum(program.storage().values()) == sum(facts["storage"]["bits"].values())
@@ -248,58 +268,148 @@ def test_plots_follow_the_theme(files: dict[str, Path], tmp_path: Path) -> None:
     assert all(text.count(f"{name}: #") == 2 for name in used)
 
 
-OTHER = {"layers": [{"name": "other", "weights": 4, "nonzeros": 1}]}
-PRUNED = {"accuracy": 1.0, "accuracy_before_retraining": 1.0}
+def edited(files: dict[str, Path], name: str, **values: object) -> str:
+    return json.dumps({**json.loads(files[name].read_text()), **values})
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "sentence"),
+    ("name", "values", "reason"),
     [
+        ("train.json", {"accuracy": "1"}, "accuracy: Input should be a valid number"),
+        ("quantize.json", {"accuracy": 1.5}, "accuracy: Input should be less than or equal to 1"),
+        ("quantize.json", {"digests": None}, "digests: Input should be an object"),
+        ("prune.json", {"layers": [{}]}, "layers: 0: name: Field required"),
         (
             "prune.json",
-            "",
-            (
-                "{} is damaged (Expecting value: line 1 column 1 (char 0)); make it again with "
-                "`secateur prune`"
-            ),
+            {"layers": [{"name": "fc2", "weights": 4}]},
+            "layers: 0: nonzeros: Field required",
         ),
+        ("simulation.json", {"outputs": "150"}, "outputs: Input should be a valid integer"),
         (
             "simulation.json",
-            "[]",
-            "{} is damaged (it is no JSON object); make it again with `secateur simulate`",
+            {"layers": [{**SIMULATION["layers"][0], "pe_busy": busy} for busy in ([1], [1, 2])]},
+            "Value error, pe_busy must have one number for each PE in every layer",
         ),
         (
             "synthesis.json",
-            json.dumps({k: v for k, v in SYNTHESIS.items() if k != "dsp_available"}),
-            "{} is damaged (it has no 'dsp_available'); make it again with `secateur synthesize`",
-        ),
-        (
-            "prune.json",
-            json.dumps({**PRUNED, "layers": [{}]}),
-            "{} is damaged (it has no 'name'); make it again with `secateur prune`",
-        ),
-        (
-            "prune.json",
-            json.dumps({**PRUNED, **OTHER}),
-            (
-                "the results belong to different networks, with the layers [['other'], "
-                "['fc<i>1', 'fc2'], ['fc<i>1', 'fc2']]; run the stages again from the first one "
-                "that changed"
-            ),
+            {"dsp_available": None},
+            "dsp_available: Input should be a valid integer",
         ),
     ],
 )
-def test_bad_files(files: dict[str, Path], name: str, content: str, sentence: str) -> None:
-    files[name].write_text(content)
+def test_an_edited_result(
+    files: dict[str, Path], name: str, values: dict[str, object], reason: str
+) -> None:
+    files[name].write_text(edited(files, name, **values))
     with pytest.raises(BadInputError) as caught:
         collect(PROJECT, files)
-    assert str(caught.value) == sentence.replace("{}", str(files[name]))
+    assert str(caught.value) == (
+        f"{files[name]} is damaged ({reason}); make it again with `secateur {SOURCES[name]}`"
+    )
 
 
-def test_a_damaged_checkpoint(files: dict[str, Path], tmp_path: Path) -> None:
-    files["pruned.safetensors"].write_bytes(b"damaged")
-    with pytest.raises(BadInputError, match=r"is not readable .* again with `secateur prune`$"):
-        report(PROJECT, files, html=tmp_path / "a.html", data=tmp_path / "a.json")
+def test_a_result_that_is_no_json(files: dict[str, Path]) -> None:
+    files["prune.json"].write_text("")
+    with pytest.raises(BadInputError) as caught:
+        collect(PROJECT, files)
+    assert str(caught.value) == (
+        f"{files['prune.json']} is damaged (Invalid JSON: EOF while parsing a value at line 1 "
+        "column 0); make it again with `secateur prune`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "artefact", "other"),
+    [
+        ("train.json", "model.safetensors", "prune.json"),
+        ("prune.json", "pruned.safetensors", "quantize.json"),
+        ("quantize.json", "network.safetensors", "simulation.json"),
+        ("synthesis.json", "program.sct", "simulation.json"),
+    ],
+)
+def test_results_of_different_runs(
+    files: dict[str, Path], name: str, artefact: str, other: str
+) -> None:
+    """With layers of the same names and sizes, as those of two trainings are."""
+    digests = json.loads(files[name].read_text())["digests"]
+    files[name].write_text(edited(files, name, digests={**digests, artefact: "another"}))
+    first, second = sorted((files[name], files[other]), key=[*files.values()].index)
+    with pytest.raises(BadInputError) as caught:
+        collect(PROJECT, files)
+    assert str(caught.value) == (
+        f"{first} and {second} do not belong together, since {artefact} was another one for "
+        "each; run the stages again from the first one that changed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "artefact", "other"),
+    [
+        ("model.safetensors", "model.safetensors", "train.json"),
+        ("pruned.safetensors", "pruned.safetensors", "prune.json"),
+        ("program.sct", "network.safetensors", "quantize.json"),
+    ],
+)
+def test_an_artefact_of_another_run(
+    files: dict[str, Path], name: str, artefact: str, other: str
+) -> None:
+    if name == "program.sct":
+        for made in ("simulation.json", "synthesis.json"):
+            del files[made]
+        net = Network(name="another", layers=network().layers)
+        encode(net, fit(net, pes=2)).save(files[name])
+    else:
+        _, arrays = MODEL.read(files[name])
+        MODEL.write(files[name], {}, {key: array + 1 for key, array in arrays.items()})
+    with pytest.raises(BadInputError) as caught:
+        collect(PROJECT, files)
+    assert str(caught.value) == (
+        f"{files[other]} and {files[name]} do not belong together, since {artefact} was another "
+        "one for each; run the stages again from the first one that changed"
+    )
+
+
+def test_results_with_different_layers(files: dict[str, Path]) -> None:
+    """Where no file between them says that they are of different runs."""
+    layers = [{"name": "other", "weights": 4, "nonzeros": 1}]
+    files["prune.json"].write_text(edited(files, "prune.json", layers=layers))
+    with pytest.raises(BadInputError) as caught:
+        collect(PROJECT, files)
+    assert str(caught.value) == (
+        "the results belong to different networks, with the layers [['other'], "
+        "['fc<i>1', 'fc2'], ['fc<i>1', 'fc2']]; run the stages again from the first one "
+        "that changed"
+    )
+
+
+def test_models_with_different_layers(files: dict[str, Path], tmp_path: Path) -> None:
+    pair = {name: files[name] for name in ("model.safetensors", "pruned.safetensors")}
+    MODEL.write(pair["pruned.safetensors"], {}, {"0.weight": np.ones((2, 2))})
+    with pytest.raises(BadInputError) as caught:
+        report(PROJECT, pair, html=tmp_path / "a.html", data=tmp_path / "a.json")
+    assert str(caught.value) == (
+        f"{pair['pruned.safetensors']} has other layers than {pair['model.safetensors']}; make it "
+        "again with `secateur prune`"
+    )
+
+
+def test_a_model_that_is_none(files: dict[str, Path], tmp_path: Path) -> None:
+    """The report reads what `secateur train` writes, and nothing else, without torch."""
+    assert checkpoint.FILE == MODEL
+    network().save(files["model.safetensors"])
+    model = {"model.safetensors": files["model.safetensors"]}
+    with pytest.raises(BadInputError) as caught:
+        report(PROJECT, model, html=tmp_path / "a.html", data=tmp_path / "a.json")
+    assert str(caught.value) == (
+        f"{files['model.safetensors']} is not a model; give the file that `secateur train` or "
+        "`secateur prune` writes"
+    )
+
+
+def test_simulation_alone(files: dict[str, Path], tmp_path: Path) -> None:
+    alone = {"simulation.json": files["simulation.json"]}
+    report(PROJECT, alone, html=tmp_path / "a.html", data=tmp_path / "a.json")
+    assert Page((tmp_path / "a.html").read_text()).count == 2  # cycles and utilisation
 
 
 def test_tables_in_a_terminal(files: dict[str, Path]) -> None:

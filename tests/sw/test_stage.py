@@ -1,5 +1,6 @@
 """The stage mechanism and the cached build, with small stages of their own."""
 
+import dataclasses
 import io
 import json
 import os
@@ -127,6 +128,16 @@ def test_other_sources_or_tools_are_causes(
     chain.build(tmp_path)
     monkeypatch.setattr(f"secateur.build.{cause}", lambda _: {"another": "1"})
     assert chain.build(tmp_path) == ["count", "double"]
+
+
+def test_another_program_of_the_systems_is_a_cause(tmp_path: Path) -> None:
+    chain = Chain()
+    count = chain.stages["count"]
+    for version, runs in (("1", ["count", "double"]), ("2", ["count"]), ("1", [])):
+        chain.stages["count"] = dataclasses.replace(
+            count, programs=lambda project, version=version: {project.name: version}
+        )
+        assert chain.build(tmp_path) == runs
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("7")])

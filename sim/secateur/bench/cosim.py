@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
+from cocotb_tools import config
 from cocotb_tools.runner import get_runner
 
 from secateur.errors import BadInputError, CheckFailedError
@@ -101,7 +102,9 @@ def _build(
     log: Path,
 ) -> Path:
     """Return the folder with the executable, made now if it is not there."""
-    toolchain = hashlib.sha256(f"{tool.name} {tool.version()}".encode()).hexdigest()[:SHORT]
+    # A build holds the path of cocotb's libraries.
+    found = f"{tool.name} {tool.version()} {config.libs_dir}"
+    toolchain = hashlib.sha256(found.encode()).hexdigest()[:SHORT]
     digest = hashlib.sha256(json.dumps([toplevel, *arguments]).encode())
     for path in sources:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
