@@ -1,5 +1,6 @@
 """The handwritten digits and their fixed split."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,6 @@ def test_types_and_units(digits: Dataset) -> None:
     assert (digits.train.x.min(), digits.train.x.max()) == (0.0, 1.0)
 
 
-def test_digest_covers_every_example(digits: Dataset) -> None:
-    assert digits.digest == data.load(DataSettings()).digest
-    x = digits.test.x.copy()
-    x[-1, -1] += 1
-    changed = Dataset("digits", digits.train, digits.validation, Split(x, digits.test.labels))
-    assert changed.digest != digits.digest
-
-
 def test_accuracy() -> None:
     split = Split(np.zeros((4, 1), np.float32), np.array([0, 1, 2, 0]))
     outputs = np.array([[5, 5, 5], [0, 7, 7], [1, 1, 1], [-3, -2, -3]])
@@ -70,7 +63,7 @@ def arrays() -> dict[str, Any]:
     """Examples of one's own: 6, 3 and 2 of them."""
     rng = np.random.default_rng(1)
     return {
-        f"{part}_{kind}": rng.normal(size=(n, 5)) if kind == "x" else rng.integers(3, size=n)
+        f"{part}_{kind}": rng.normal(size=(n, 5)) if kind == "x" else np.arange(n) % 3
         for part, n in (("train", 6), ("validation", 3), ("test", 2))
         for kind in ("x", "labels")
     }
@@ -88,6 +81,9 @@ def test_a_file_of_examples(tmp_path: Path) -> None:
         assert np.array_equal(split.labels, arrays()[f"{part}_labels"])
 
 
+FINITE = ": train_x must be finite as float32; remove NaN, infinity and numbers beyond 3.4e38"
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -101,41 +97,77 @@ def test_a_file_of_examples(tmp_path: Path) -> None:
         (
             {"test_x": np.zeros((2, 4))},
             (
-                ": test_x must be numbers [examples, features], at least one example and as many "
+                ": test_x must be numbers [examples, features], at least one of each and as many "
                 "features as train_x, not (2, 4)"
             ),
         ),
         (
             {"validation_x": np.zeros((0, 5))},
             (
-                ": validation_x must be numbers [examples, features], at least one example and as "
+                ": validation_x must be numbers [examples, features], at least one of each and as "
                 "many features as train_x, not (0, 5)"
             ),
         ),
         (
             {"train_labels": np.zeros(6)},
             (
-                ": train_labels must be 6 integers from 0 on, one for each row of train_x, not "
-                "float64 (6,)"
+                ": train_labels must be 6 integers from 0 to 65535, one for each row of train_x, "
+                "not float64 (6,)"
             ),
         ),
         (
             {"test_labels": np.array([0])},
             (
-                ": test_labels must be 2 integers from 0 on, one for each row of test_x, not "
-                "int64 (1,)"
+                ": test_labels must be 2 integers from 0 to 65535, one for each row of test_x, "
+                "not int64 (1,)"
             ),
         ),
         (
             {"test_labels": np.array([0, -1])},
             (
-                ": test_labels must be 2 integers from 0 on, one for each row of test_x, not "
-                "int64 (2,)"
+                ": test_labels must be 2 integers from 0 to 65535, one for each row of test_x, "
+                "not int64 (2,)"
             ),
         ),
         (
             {"train_x": np.full((6, 5), np.nan)},
-            ": train_x must be finite numbers; remove NaN and infinity",
+            FINITE,
+        ),
+        ({"train_x": np.full((6, 5), 1e39)}, FINITE),
+        (
+            {"train_x": np.zeros((6, 0))},
+            (
+                ": train_x must be numbers [examples, features], at least one of each and as many "
+                "features as train_x, not (6, 0)"
+            ),
+        ),
+        (
+            {"test_labels": np.array([0, 2**63 + 1], np.uint64)},
+            (
+                ": test_labels must be 2 integers from 0 to 65535, one for each row of test_x, "
+                "not uint64 (2,)"
+            ),
+        ),
+        (
+            {"test_labels": np.array([0, 65536])},
+            (
+                ": test_labels must be 2 integers from 0 to 65535, one for each row of test_x, "
+                "not int64 (2,)"
+            ),
+        ),
+        (
+            {"validation_labels": np.array([0, 3, 1])},
+            (
+                ": validation_labels hold the class 3, which train_labels lack; give training "
+                "examples of it"
+            ),
+        ),
+        *(
+            (
+                {"train_x": np.ones((6, 5), kind)},
+                f": train_x must be real numbers, not {kind}; convert them",
+            )
+            for kind in ("bool", "complex128")
         ),
     ],
 )
@@ -161,3 +193,60 @@ def test_files_that_are_no_arrays(tmp_path: Path) -> None:
             data.load(DataSettings(), path)
         assert str(caught.value).startswith(f"{path} is not a readable .npz file of numbers (")
         assert str(caught.value).endswith("); write it with numpy.savez")
+
+
+def npy(header: str) -> bytes:
+    """An array of nothing but a header."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
+def encrypted(whole: bytes) -> bytes:
+    """Set the flag, in every member's header and in the directory."""
+    changed = bytearray(whole)
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = -1
+        while (at := changed.find(mark, at + 1)) >= 0:
+            changed[at + offset] |= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("npy", "File is not a zip file"),
+        ("data", "Error -3 while decompressing data: "),
+        ("encrypted", "File 'train_x.npy' is encrypted, password required for extraction"),
+        ("method", "That compression method is not supported"),
+        ("text", "the magic string is not correct; expected b'\\x93NUMPY', got b'hello,'"),
+        ("header", "('EOF in multi-line statement', "),
+        ("huge", "buffer is smaller than requested size"),
+    ],
+)
+def test_archives_that_are_refused(tmp_path: Path, damage: str, reason: str) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez_compressed(path, **arrays())
+    whole = path.read_bytes()
+    members = {
+        "text": b"hello, this is no array",
+        "header": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (2"),
+        "huge": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (2000000000000,), }"),
+    }
+    if damage == "npy":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    elif damage == "data":
+        start = whole.index(b"train_x.npy") + len(b"train_x.npy") + 20
+        path.write_bytes(whole[:start] + b"\xff" * 40 + whole[start + 40 :])
+    elif damage == "encrypted":
+        path.write_bytes(encrypted(whole))
+    elif damage == "method":
+        path.write_bytes(whole.replace(b"\x08\x00\x00\x00\x21\x00", b"\x63\x00\x00\x00\x21\x00"))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("train_x.npy", members[damage])
+    with pytest.raises(BadInputError) as caught:
+        data.load(DataSettings(), path)
+    said = str(caught.value)
+    assert said.startswith(f"{path} is not a readable .npz file of numbers ({reason}")
+    assert said.endswith("); write it with numpy.savez")
+    assert "\n" not in said
