@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Self
@@ -92,12 +93,20 @@ class Project(Settings):
             ) from None
         except UnicodeDecodeError:
             raise BadInputError(f"{path} is not UTF-8 text; give a TOML project file") from None
-        except tomllib.TOMLDecodeError as error:
-            raise BadInputError(f"{path} is not TOML: {error}; correct it there") from None
-        tables = {"name": path.stem, **tables}
+        # TOMLDecodeError, a number of thousands of digits, or too deep nesting.
+        except (ValueError, RecursionError) as error:
+            deep = isinstance(error, RecursionError)
+            reason = "it nests too deep" if deep else str(error).partition(";")[0]
+            raise BadInputError(f"{path} is not TOML: {reason}; correct it there") from None
         try:
-            project = cls.model_validate(tables)
+            project = cls.model_validate({"name": path.stem, **tables})
         except ValidationError as error:
+            if "name" not in tables and error.errors()[0]["loc"] == ("name",):
+                raise BadInputError(
+                    f"{path} gives no name, and the file's must be "
+                    f"{cls.model_fields['name'].description}, not {path.stem!r}; rename the file "
+                    f"or give name"
+                ) from None
             raise BadInputError(f"{path}: {_sentence(error, tables)}") from None
         project._folder = path.resolve().parent
         project._check_file(path, "network.checkpoint", project.network.checkpoint, "hidden")
@@ -112,7 +121,7 @@ class Project(Settings):
             raise BadInputError(
                 f"{path}: {key} must be a file in the project's folder, not {name!r}; copy it there"
             )
-        if not file.is_file():
+        if not os.path.isfile(file):  # noqa: PTH113  (False where no file can have such a name)
             section = key.partition(".")[0]
             raise BadInputError(
                 f"{path}: {key} names {name!r}, which is no file in the project's folder; "
@@ -120,7 +129,7 @@ class Project(Settings):
             )
 
     def _resolve(self, name: str | None) -> Path | None:
-        return None if name is None else (self._folder / name).resolve()
+        return None if name is None else Path(os.path.realpath(self._folder / name))
 
     @property
     def checkpoint(self) -> Path | None:
@@ -199,4 +208,11 @@ def _sentence(error: ValidationError, tables: dict[str, Any]) -> str:
         if key not in _sections() or not isinstance(value, dict):
             break
         fields = _sections()[key].model_fields
-    return f"{'.'.join(path)} must be {fields[path[-1]].description}, not {value!r}"
+    return f"{'.'.join(path)} must be {fields[path[-1]].description}, not {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # from hexadecimal digits, which Python reads however many they are
+        return "a number of thousands of digits"

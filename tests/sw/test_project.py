@@ -241,6 +241,45 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
                 "not 'a/b'"
             ),
         ),
+        (
+            f"a = {'[' * 100_000}",
+            " is not TOML: it nests too deep; correct it there",
+        ),
+        (
+            f"seed = {'1' * 5000}",
+            (
+                " is not TOML: Exceeds the limit (4300 digits) for integer string conversion: "
+                "value has 5000 digits; correct it there"
+            ),
+        ),
+        (
+            f"seed = 0x{'1' * 5000}",
+            (
+                ": seed must be an integer between 0 and 2147483647, not a number of thousands of "
+                "digits"
+            ),
+        ),
+        (
+            f"train.learning_rate = 0x{'1' * 5000}",
+            (
+                ": train.learning_rate must be a number above 0, at most 10, not a number of "
+                "thousands of digits"
+            ),
+        ),
+        (
+            f"data.file = '{'a' * 300}'",
+            (
+                f": data.file names '{'a' * 300}', which is no file in the project's folder; "
+                "correct the name or give data.name instead"
+            ),
+        ),
+        (
+            "data.file = 'loop'",
+            (
+                ": data.file names 'loop', which is no file in the project's folder; "
+                "correct the name or give data.name instead"
+            ),
+        ),
         ("seed = -1", ": seed must be an integer between 0 and 2147483647, not -1"),
         (
             "[synthesize]\nseeds = []",
@@ -261,9 +300,23 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
 )
 def test_sentences(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "link").symlink_to("/etc/hostname")
+    (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(BadInputError) as caught:
         load(tmp_path, text)
     assert str(caught.value) == f"{tmp_path / 'small.toml'}{sentence}"
+
+
+def test_a_file_whose_name_is_no_projects(tmp_path: Path) -> None:
+    path = tmp_path / "my net.toml"
+    path.write_text("")
+    with pytest.raises(BadInputError) as caught:
+        Project.load(path)
+    assert str(caught.value) == (
+        f"{path} gives no name, and the file's must be 1 to 64 letters, digits, - and _, the first "
+        f"a letter or digit, not 'my net'; rename the file or give name"
+    )
+    path.write_text('name = "mine"')
+    assert Project.load(path).name == "mine"
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
