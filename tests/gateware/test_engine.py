@@ -17,9 +17,10 @@ from secateur.encode import encode, fit
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant
-from secateur.format import LoadError
+from secateur.format import LoadError, Section
 from secateur.gateware.control import Phase
 from secateur.gateware.engine import Engine
+from secateur.image import read_image, write_image
 from secateur.network import Layer, Network
 from secateur.program import Program
 from secateur.reference import Reference
@@ -445,6 +446,82 @@ def test_status() -> None:
     session(Engine(first.program.spec), body)
 
 
+def bad_images(program: Program) -> list[bytes]:
+    """Images that keep every rule of the loader and are no program that an encoder makes."""
+    spec = program.spec
+    contents = read_image(spec, program.image)
+    table = contents[Section.LAYERS, 0]
+    one_row = {**table, "rows_words": np.minimum(table["rows_words"], 1)}
+    endless = {**table, "last": np.zeros_like(table["last"])}
+    nothing = {name: np.zeros_like(values) for name, values in table.items()}
+    return [
+        write_image(spec, {**contents, (Section.LAYERS, 0): layers})
+        for layers in (one_row, endless, nothing)
+    ] + [write_image(spec, {})]
+
+
+@pytest.mark.parametrize("bad", range(4))
+@pytest.mark.parametrize("banks", [1, 2])
+def test_a_bad_program_leaves_nothing_behind(banks: int, bad: int) -> None:
+    """Whatever it did with an x, the program after it gives what it should."""
+    networks = (random_network(seed, (6, 9, 5), density=0.7) for seed in range(100))
+    # Outputs that tell: many, and neither zero nor saturated.
+    network, x = next(
+        (network, x)
+        for network in networks
+        for x in [random_inputs(3, network, 4)]
+        if len(np.unique(network.compute(x))) > 10
+    )
+    good = Pair(network, encode(network, fit(network, pes=2, banks=banks)))
+
+    async def body(s: Session) -> None:
+        s.send(good.program.image)
+        await s.infer(good, x)
+        s.send(bad_images(good.program)[bad])
+        await s.settle()
+        assert s.status("error") == LoadError.NONE
+        assert s.status("program") != good.program.id
+        # As many words as this program takes, and a y of any length.
+        words = max(1, s.status("input_words"))
+        s.x.payloads, s.x.taken = [[127] * good.program.spec.lanes] * words, 0
+        await s.settle()
+        s.take()
+        s.send(good.program.image)
+        await s.settle()
+        await s.infer(good, x)
+
+    session(Engine(good.program.spec), body)
+
+
+def test_the_shape_is_known_before_a_program_is_in_use() -> None:
+    """While `loaded` and not `committing`, the lengths in the status are those of the program."""
+    first, second = [
+        Pair(network, encode(network, EngineSpec(pes=2, lanes=2, row_depth=16)))
+        for network in (
+            random_network(seed, lengths, density=1.0)
+            for seed, lengths in enumerate([(6, 5, 4), (13, 7)])
+        )
+    ]
+
+    async def body(s: Session) -> None:
+        for pair in (first, second, first):
+            s.send(pair.program.image)
+            lengths = pair.program.input_words, pair.program.output_words
+            await s.until(lambda: s.status("program") == pair.program.id)  # noqa: B023
+            known = 0
+            for _ in range(40):
+                if s.status("loaded") and not s.status("committing"):
+                    assert (s.status("input_words"), s.status("output_words")) == lengths
+                    known += 1
+                await s.step()
+            assert known > 0
+        await s.reset()
+        await s.until(lambda: not s.status("committing"))
+        assert (s.status("input_words"), s.status("output_words")) == lengths
+
+    session(Engine(first.program.spec), body)
+
+
 def test_a_partly_taken_x_delays_a_program() -> None:
     """The input that has begun belongs to the old program, however late its last word comes."""
     old, new = pairs(2, (6, 5, 4), pes=2)
@@ -527,7 +604,8 @@ async def after_reset(s: Session, known: list[Pair], number: int) -> None:
     """Check that the program that status names answers; load one if there is none."""
     assert not s.status("busy"), "an input survives reset"
     assert not s.status("loading"), "an image survives reset"
-    assert not s.status("committing"), "an image survives reset"
+    # The program in use is prepared again; an image that waited to be is forgotten.
+    await s.until(lambda: not s.status("committing"), 200)
     if not s.status("loaded"):
         assert s.spec.banks == 1, "reset forgets the program"
         s.send(known[number % 2].program.image)
