@@ -17,19 +17,23 @@ from secateur.progress import silent
 from secateur.reference import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from amaranth.lib import wiring
     from numpy.typing import NDArray
 
     from secateur.network import Network
     from secateur.program import Program
     from secateur.progress import Progress
 
-__all__ = ["SimulatedLayer", "Simulation", "simulate"]
+__all__ = ["SimulatedLayer", "Simulation", "run_bench", "simulate"]
 
 #: The test bench, and the files that pass between it and this module.
 TESTBENCH = "secateur.bench.tb_engine"
 JOB, RESULT = "job.npz", "result.npz"
+#: Arrays of outputs: each input alone, one behind the other, and some under stalls.
+RUNS = ("y_alone", "y_followed", "y_stalled")
 #: Inputs that are run again under random stalls on every stream.
 STALLED = 32
 
@@ -159,46 +163,32 @@ def simulate(
         If a tool is missing or fails, the engine hangs or refuses the program, or the golden
         model differs from the network.
     """
-    words = program.arrange(x)
     expected = network.compute(x)
     progress(0, 0, f"{len(x)} inputs on the golden model")
     _check_reference(program, network, x)
     latency, layers = model(program, network, x)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        folder / JOB,
-        image=np.frombuffer(program.image, dtype=np.uint8),
-        x=words,
-        stalled=min(STALLED, len(x)),
-        output_words=program.output_words,
-        layers=len(program.layers),
-        spec=json.dumps(program.spec.to_dict()),
-    )
-    (folder / RESULT).unlink(missing_ok=True)
     progress(0, 0, f"{len(x)} inputs, three ways, on {simulator}")
-    cosimulate(
+    result = run_bench(
         InstrumentedEngine(program.spec, layers=len(program.layers)),
-        testbench=TESTBENCH,
-        build_dir=folder,
+        program,
+        x,
+        load=True,
+        folder=folder,
         simulator=simulator,
         seed=seed,
-        env={"JOB": str((folder / JOB).resolve()), "RESULT": str((folder / RESULT).resolve())},
         cache=cache,
     )
-    with np.load(folder / RESULT, allow_pickle=False) as result:
-        runs = [program.restore(result[name]) for name in ("y_alone", "y_followed", "y_stalled")]
-        counters = result["counters"] / len(x)
-        measured = result["latency"]
-        period = float(result["period"])
+    runs = [program.restore(result[name]) for name in RUNS]
+    counters = result["counters"] / len(x)
     return Simulation(
         simulator=simulator,
         y=runs[0],
         outputs=sum(run.size for run in runs),
         mismatches=sum(int((run != expected[: len(run)]).sum()) for run in runs),
-        latency=measured,
+        latency=result["latency"],
         model=latency,
-        period=period,
+        period=float(result["period"]),
         layers=[
             SimulatedLayer(
                 name=layer.name,
@@ -213,6 +203,62 @@ def simulate(
             for layer, modelled, counts in zip(program.layers, layers, counters, strict=True)
         ],
     )
+
+
+def run_bench(
+    design: wiring.Component | Sequence[Path],
+    program: Program,
+    x: NDArray[np.int64],
+    *,
+    load: bool,
+    folder: Path,
+    cache: Path | None,
+    **options: Any,
+) -> dict[str, NDArray]:
+    """Run the inputs of :func:`simulate` on any form of an engine.
+
+    Parameters
+    ----------
+    design : Component or sequence of Path
+        As in :func:`secateur.bench.cosim.cosimulate`, with the ports of an engine.
+    program : Program
+        The program.
+    x : int64[inputs, program.inputs]
+        Inputs.
+    load : bool
+        Whether to load the program; otherwise the design holds it.
+    folder, cache
+        As in :func:`simulate`.
+    options
+        Further arguments of :func:`secateur.bench.cosim.cosimulate`.
+
+    Returns
+    -------
+    dict of str to array
+        Words of y of each of :data:`RUNS`, ``latency``, ``period`` and ``counters``, empty where
+        the design has none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        folder / JOB,
+        image=np.frombuffer(program.image if load else b"", dtype=np.uint8),
+        x=program.arrange(x),
+        stalled=min(STALLED, len(x)),
+        output_words=program.output_words,
+        layers=len(program.layers),
+        spec=json.dumps(program.spec.to_dict()),
+    )
+    (folder / RESULT).unlink(missing_ok=True)
+    cosimulate(
+        design,
+        testbench=TESTBENCH,
+        build_dir=folder,
+        env={"JOB": str((folder / JOB).resolve()), "RESULT": str((folder / RESULT).resolve())},
+        cache=cache,
+        **options,
+    )
+    with np.load(folder / RESULT, allow_pickle=False) as result:
+        return dict(result)
 
 
 def _check_reference(program: Program, network: Network, x: NDArray[np.int64]) -> None:

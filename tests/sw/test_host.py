@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import serial
 
 from secateur.bench.networks import random_inputs, random_network
 from secateur.encode import encode, fit
@@ -32,6 +33,7 @@ from secateur.protocol import (
     unpack_words,
     word_size,
 )
+from secateur.settings import SynthesizeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -450,3 +452,33 @@ def test_url() -> None:
     board = Board("loop://", baudrate=1_000_000, timeout=0.01, attempts=1)
     with board, pytest.raises(BoardError, match=r"^the board did not answer 1 times; "):
         board.status()
+
+
+@pytest.mark.parametrize("method", ["write", "read_until"])
+def test_unplugged(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def gone(*_: object) -> None:
+        raise serial.SerialException("device disconnected")
+
+    model = ModelBoard()
+    board = Board(model)
+    monkeypatch.setattr(model, method, gone)
+    said = (
+        "the port does not work any more (device disconnected); check its cable and open it again"
+    )
+    with pytest.raises(BoardError, match=f"^{re.escape(said)}$"):
+        board.status()
+    if method == "write":
+        with pytest.raises(BoardError, match=f"^{re.escape(said)}$"):
+            Board(model)
+
+
+def test_the_host_is_as_fast_as_a_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def opened(_: str, baudrate: int) -> ModelBoard:
+        asked["baudrate"] = baudrate
+        return ModelBoard()
+
+    monkeypatch.setattr(serial, "serial_for_url", opened)
+    Board("/dev/ttyUSB0")
+    assert asked["baudrate"] == SynthesizeSettings().baud

@@ -1,6 +1,7 @@
 """Reading modules as layers: every way of writing a chain, and what is refused."""
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -229,3 +230,78 @@ def test_accuracy_of_both_kinds() -> None:
     )
     assert accuracy(module, split) == 2 / 3
     assert accuracy(Network(name="n", layers=(layer,)), split) == 2 / 3
+
+
+def hooked(name: str) -> nn.Module:
+    module = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    module.get_submodule(name).register_forward_hook(lambda *_: None)
+    return module
+
+
+def hooked_before() -> nn.Module:
+    """A hook beside that of a pruning mask."""
+    module = nn.Sequential(nn.Linear(3, 3))
+    prune.l1_unstructured(module[0], "weight", 2)
+    dense_layers(module)
+    module[0].register_forward_pre_hook(lambda *_: None)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("module", "where"),
+    [
+        (hooked("0"), "layer '0'"),
+        (hooked("1"), "layer '1'"),
+        (hooked(""), "the model"),
+        (hooked_before(), "layer '0'"),
+    ],
+)
+def test_hooks_are_refused(module: nn.Module, where: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        dense_layers(module)
+    assert str(caught.value) == (
+        f"{where} has a forward hook, which would be lost; remove it or make it a layer"
+    )
+
+
+class Shaped(nn.Module):
+    """A layer and what the test makes of its output."""
+
+    def __init__(self, shape: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.shape = shape
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shape(self.fc(x))
+
+
+@pytest.mark.parametrize(
+    ("shape", "operation"),
+    [
+        (lambda y: y.reshape(y.shape[1], -1), "getitem"),
+        (lambda y: y.view(y.size(1), -1), "size"),
+        (lambda y: y.view(y.size(dim=-1), -1), "size"),
+        (lambda y: y.view(-1, y.size(0)), "view"),
+    ],
+)
+def test_other_reshapes_are_refused(shape: Any, operation: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        dense_layers(Shaped(shape))
+    assert str(caught.value) == (
+        f"the operation {operation!r} is not supported; use Linear, ReLU, Flatten and Dropout, one "
+        "after the other"
+    )
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda y: y.reshape(y.shape[0], -1),
+        lambda y: y.view(y.size(dim=0), -1),
+        lambda y: y.view(y.size()[0], 4),
+        lambda y: y.view(-1, 4),
+    ],
+)
+def test_reshapes_to_rows_are_nothing(shape: Any) -> None:
+    assert [layer.name for layer in dense_layers(Shaped(shape))] == ["fc"]

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from secateur.bench.networks import random_inputs, random_network
 from secateur.container import pack_container, write_file
 from secateur.encode import encode, fit
 from secateur.errors import BadInputError
+from secateur.format import Section
+from secateur.image import read_image, write_image
 from secateur.program import Program
 
 NET = random_network(3, [30, 20, 10], density=0.3, dead=0.2)
@@ -129,7 +132,14 @@ LAYERS = [dataclasses.asdict(layer) for layer in PROGRAM.layers]
     ("changes", "reason"),
     [
         ({"inputs": "30"}, "inputs: Input should be a valid integer"),
-        ({"inputs": 3}, "Value error, an order must hold different indices below 3"),
+        (
+            {"inputs": 3},
+            "Value error, a layer must have as many columns as the one before has rows",
+        ),
+        (
+            {"inputs": 3, "layers": [LAYERS[0] | {"columns": 3}, LAYERS[1]]},
+            "Value error, an order must hold different indices below 3",
+        ),
         ({"input_order": [1, 1]}, "Value error, an order must hold different indices below 30"),
         ({"input_order": [-1]}, "Value error, an order must hold different indices below 30"),
         ({"input_order": []}, "Value error, an order must hold different indices below 30"),
@@ -139,6 +149,22 @@ LAYERS = [dataclasses.asdict(layer) for layer in PROGRAM.layers]
         (
             {"layers": [*LAYERS[:1], LAYERS[1] | {"rows": 11}]},
             "Value error, the last layer must keep all of its rows",
+        ),
+        *(
+            ({"layers": [LAYERS[0] | change, LAYERS[1]]}, "it describes another image")
+            for change in (
+                {"entries": 0, "padding": 0},
+                {"entries": LAYERS[0]["entries"] + 1, "padding": LAYERS[0]["padding"] + 1},
+                {"padding": 10**30},
+                {"nonzeros": -1},
+                {"nonzeros": 601},
+                {"input": {"width": 64, "signed": False}},
+                {"output": {"width": 8, "signed": not LAYERS[0]["output"]["signed"]}},
+            )
+        ),
+        (
+            {"layers": [LAYERS[0] | {"columns": 0}, LAYERS[1]]},
+            "Value error, a layer must have as many columns as the one before has rows",
         ),
         ({"layers": [{}]}, "layers: 0: name: Field required"),
         ({"code": "print()"}, "code: Unexpected keyword argument"),
@@ -171,6 +197,19 @@ def test_a_description_that_is_not_one(path, changes, reason):
 def test_a_text_that_is_not_json(path):
     write_file(path, pack_container(b"[" * 100_000, PROGRAM.image))
     assert refusal(path).startswith(f"{path} holds no valid program (Invalid JSON: ")
+
+
+@pytest.mark.parametrize("section", [Section.WEIGHTS, Section.COLUMNS, Section.CODEBOOKS])
+def test_an_image_that_lacks_a_memory(path, section):
+    network = random_network(3, [30, 20, 10], density=0.3, codebook=True)
+    program = encode(network, fit(network, pes=2))
+    contents = read_image(program.spec, program.image)
+    del contents[section, 0]
+    replace(program, image=write_image(program.spec, contents)).save(path)
+    assert refusal(path) == (
+        f"{path} holds no valid program (it describes another image); make it again with "
+        f"`secateur encode`"
+    )
 
 
 @settings(max_examples=50, deadline=None)
