@@ -60,7 +60,8 @@ class Description:
     Raises
     ------
     ValueError
-        If an order holds an index twice, or one that does not exist, or lacks an output.
+        If an order holds an index twice, or one that does not exist, or lacks an output, or
+        layers do not fit each other.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -76,6 +77,8 @@ class Description:
         if not self.layers or len(self.layers[-1].order) != self.layers[-1].rows:
             raise ValueError("the last layer must keep all of its rows")
         lengths = [self.inputs, *(layer.rows for layer in self.layers)]
+        if [layer.columns for layer in self.layers] != lengths[:-1]:
+            raise ValueError("a layer must have as many columns as the one before has rows")
         orders = [self.input_order, *(layer.order for layer in self.layers)]
         for length, order in zip(lengths, orders, strict=True):
             if not order or len({*order}) < len(order) or min(order) < 0 or max(order) >= length:

@@ -147,10 +147,12 @@ def parse_image(spec: EngineSpec, image: bytes) -> tuple[Contents, int]:
         if count > memory.depth:
             raise RefusedImageError(LoadError.SIZE)
         words = take(memory.record, count)
-        older = contents.get((Section(section), pe), words)
-        contents[Section(section), pe] = {
-            name: np.append(values, older[name][count:]) for name, values in words.items()
-        }
+        older = contents.get((Section(section), pe))
+        if older is None or count >= len(next(iter(older.values()))):
+            contents[Section(section), pe] = words
+        else:  # in place: many short sections must not each copy a long one
+            for name, values in words.items():
+                older[name][:count] = values
     crc = int.from_bytes(image[position : position + CRC_SIZE], "little")
     if len(image) < position + CRC_SIZE:
         raise IncompleteImageError(f"the image ends after {len(image)} bytes")

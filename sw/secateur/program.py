@@ -12,6 +12,7 @@ from secateur.container import pack_container, read_container, write_file
 from secateur.description import Description, ProgramLayer
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError
+from secateur.fixed import NumberFormat
 from secateur.format import Section, memories
 from secateur.image import CRC_SIZE, IncompleteImageError, RefusedImageError, parse_image
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from secateur.image import Contents
 
 __all__ = ["Program"]
 
@@ -180,6 +183,41 @@ class Program:
         )
         return pack_container(description.to_json(), self.image)
 
+    def _describes(self, contents: Contents) -> bool:
+        """Tell whether the description is that of the image's contents."""
+        table = contents.get((Section.LAYERS, 0), {})
+        found = [[*table.get(name, ())] for name in ("source_words", "rows_words")]
+        if found != [self._words[:-1], self._words[1:]]:
+            return False
+        at = [0] * self.spec.pes  # where the layer's entries begin
+        for index, layer in enumerate(self.layers):
+            first = int(table["column_base"][index])
+            columns = slice(first, first + self._words[index] * self.spec.lanes)
+            entries = padding = 0
+            try:
+                for pe in range(self.spec.pes):
+                    count = int(contents[Section.COLUMNS, pe]["count"][columns].sum())
+                    weights = contents[Section.WEIGHTS, pe]["code"][at[pe] : at[pe] + count]
+                    if self.spec.codebook_bits:
+                        codebook = contents[Section.CODEBOOKS, 0]["value"]
+                        weights = codebook[(index << self.spec.codebook_bits) + weights]
+                    at[pe] += count
+                    entries += weights.size
+                    padding += int(np.count_nonzero(weights == 0))
+            except (KeyError, IndexError):  # a memory that the image does not fill
+                return False
+            formats = [
+                NumberFormat(
+                    width=self.spec.activation_width, signed=bool(table[f"{side}_signed"][index])
+                )
+                for side in ("input", "output")
+            ]
+            counted = (layer.entries, layer.padding) == (entries, padding)
+            possible = layer.weights <= layer.nonzeros <= layer.rows * layer.columns
+            if not counted or not possible or [layer.input, layer.output] != formats:
+                return False
+        return True
+
     def save(self, path: Path) -> None:
         """Write the program file: all of it or nothing."""
         write_file(path, self._body())
@@ -206,9 +244,7 @@ class Program:
                 layers=description.layers,
             )
             contents, size = parse_image(program.spec, image)
-            table = contents.get((Section.LAYERS, 0), {})
-            found = [[*table.get(name, ())] for name in ("source_words", "rows_words")]
-            if size != len(image) or found != [program._words[:-1], program._words[1:]]:
+            if size != len(image) or not program._describes(contents):
                 raise BadInputError("it describes another image")
         except (BadInputError, RefusedImageError, IncompleteImageError) as error:
             raise BadInputError(
