@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.utils.prune import BasePruningMethod
 
 from secateur.errors import BadInputError
 from secateur.network import Network
@@ -101,11 +102,12 @@ def dense_layers(module: nn.Module) -> list[DenseLayer]:
     Raises
     ------
     BadInputError
-        If the module computes anything else, the layers do not fit each other, or a weight is NaN
-        or infinite.
+        If the module computes anything else, has hooks in its forward, the layers do not fit each
+        other, or a weight is NaN or infinite.
     """
     if isinstance(module, nn.Linear):
         module = nn.Sequential(module)
+    _refuse_hooks(module)
     layers: list[DenseLayer] = []
     for target, is_relu in _chain(module):
         if not is_relu:
@@ -144,6 +146,17 @@ def accuracy(model: nn.Module | Network, split: Split) -> float:
     if isinstance(model, Network):
         return split.accuracy(model.compute(model.quantize_input(split.x)))
     return split.accuracy(outputs(model, split.x))
+
+
+def _refuse_hooks(module: nn.Module) -> None:
+    """Refuse what runs in a forward and is not seen by following it."""
+    for name, part in module.named_modules():
+        hooks = (*part._forward_pre_hooks.values(), *part._forward_hooks.values())
+        if not all(isinstance(hook, BasePruningMethod) for hook in hooks):
+            where = f"layer {name!r}" if name else "the model"
+            raise BadInputError(
+                f"{where} has a forward hook, which would be lost; remove it or make it a layer"
+            )
 
 
 def _dense(name: str, linear: nn.Linear) -> DenseLayer:
@@ -198,12 +211,18 @@ def _chain(module: nn.Module) -> list[tuple[str, bool]]:
     return steps
 
 
-def _is_size(node: fx.Node, sizes: set[fx.Node]) -> bool:
-    if node.op == "call_method":
-        return node.target == "size"
+def _is_size(node: fx.Node, shapes: set[fx.Node]) -> bool:
+    """Tell whether a node is ``x.shape``, ``x.size()`` or the number of rows from one of these."""
+    if node.op == "call_method" and node.target == "size":
+        return bool(_argument(node, "dim", 1, 0) == 0)
     if node.target is getattr:
         return node.args[1] == "shape"
-    return node.target is getitem and node.args[0] in sizes
+    return node.target is getitem and node.args[0] in shapes and node.args[1:] == (0,)
+
+
+def _argument(node: fx.Node, name: str, position: int, default: Any) -> Any:
+    given = node.args[position] if len(node.args) > position else default
+    return node.kwargs.get(name, given)
 
 
 def _describe(node: fx.Node, module: nn.Module) -> str:
@@ -239,16 +258,12 @@ def _kind(node: fx.Node, module: nn.Module) -> str | None:
     if node.target in _RELU:
         return "relu"
 
-    def argument(name: str, position: int, default: Any) -> Any:
-        given = node.args[position] if len(node.args) > position else default
-        return node.kwargs.get(name, given)
-
     if node.target in (torch.flatten, "flatten"):
-        flat = argument("start_dim", 1, 0) == 1 and argument("end_dim", 2, -1) == -1
+        flat = _argument(node, "start_dim", 1, 0) == 1 and _argument(node, "end_dim", 2, -1) == -1
     elif node.target in ("view", "reshape"):
         # x.view(-1, features) or x.view(x.size(0), -1): one row for each example
-        rows = argument("rows", 1, None)
-        flat = len(node.args) == 3 and (rows == -1 or isinstance(rows, fx.Node))
+        rows, columns = node.args[1:] if len(node.args) == 3 else (None, None)
+        flat = isinstance(columns, int) and (rows == -1 or isinstance(rows, fx.Node))
     else:
-        flat = node.target is F.dropout and argument("training", 2, True) is False
+        flat = node.target is F.dropout and _argument(node, "training", 2, True) is False
     return "identity" if flat else None

@@ -279,7 +279,6 @@ class Shaped(nn.Module):
 @pytest.mark.parametrize(
     ("shape", "operation"),
     [
-        (lambda y: y.reshape(y.shape[1], -1), "getitem"),
         (lambda y: y.view(y.size(1), -1), "size"),
         (lambda y: y.view(y.size(dim=-1), -1), "size"),
         (lambda y: y.view(-1, y.size(0)), "view"),
@@ -288,9 +287,14 @@ class Shaped(nn.Module):
 def test_other_reshapes_are_refused(shape: Any, operation: str) -> None:
     with pytest.raises(BadInputError) as caught:
         dense_layers(Shaped(shape))
+    assert str(caught.value) == (f"the operation {operation!r} is not supported; {CHAIN}")
+
+
+def test_a_reshape_to_columns_is_refused() -> None:
+    with pytest.raises(BadInputError) as caught:
+        dense_layers(Shaped(lambda y: y.reshape(y.shape[1], -1)))
     assert str(caught.value) == (
-        f"the operation {operation!r} is not supported; use Linear, ReLU, Flatten and Dropout, one "
-        "after the other"
+        f"the model must be a chain, and the operation 'getitem' is not the next link; {CHAIN}"
     )
 
 
