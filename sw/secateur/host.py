@@ -1,7 +1,7 @@
 """Drive a board: load programs, run inferences, whatever happens on the line between.
 
 >>> from secateur.host import Board
->>> board = Board("/dev/ttyUSB0", baudrate=1_000_000)  # doctest: +SKIP
+>>> board = Board("/dev/ttyUSB0")  # doctest: +SKIP
 >>> board.load(Program.load(Path("program.sct")))  # doctest: +SKIP
 >>> y = board.infer(x)  # doctest: +SKIP
 """
@@ -19,6 +19,7 @@ from secateur.format import LoadError
 from secateur.framing import DamagedFrameError, pack, unpack
 from secateur.link import BoardError, Link, Response
 from secateur.protocol import (
+    BAUD,
     LOAD,
     PROTOCOL_VERSION,
     RESULT,
@@ -79,7 +80,7 @@ class Board:
     port : str or Port
         A device or URL for :func:`serial.serial_for_url`, or an open port.
     baudrate : int
-        For a device or URL, bits per second.
+        For a device or URL, bits per second; a project's ``synthesize.baud``.
     timeout : float
         Time that the board may take for a response, seconds, beside that on the line.
     attempts : int
@@ -92,7 +93,7 @@ class Board:
     """
 
     def __init__(
-        self, port: str | Port, *, baudrate: int = 115_200, timeout: float = 1.0, attempts: int = 5
+        self, port: str | Port, *, baudrate: int = BAUD, timeout: float = 1.0, attempts: int = 5
     ) -> None:
         opened = _open(port, baudrate) if isinstance(port, str) else port
         self._link = Link(opened, timeout=timeout, attempts=attempts)

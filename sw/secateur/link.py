@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from secateur.errors import CheckFailedError
 from secateur.framing import frame, pack, unframe, unpack
@@ -18,6 +19,9 @@ from secateur.protocol import (
     Command,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["BoardError", "Link", "Port", "Response"]
 
 #: Frames that are not the response, read before a request counts as lost.
@@ -30,6 +34,16 @@ LINE_BITS = 10
 
 class BoardError(CheckFailedError):
     """The board does not answer, or does not do what was asked."""
+
+
+@contextmanager
+def _working_port() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # pyserial's SerialException is one
+        raise BoardError(
+            f"the port does not work any more ({error}); check its cable and open it again"
+        ) from error
 
 
 class Port(Protocol):
@@ -90,7 +104,8 @@ class Link:
         self.port, self.timeout, self.attempts = port, timeout, attempts
         self.y_size = 0
         self._sequence = 0
-        self.port.write(b"\0")  # ends whatever the board believes to be receiving
+        with _working_port():
+            self.port.write(b"\0")  # ends whatever the board believes to be receiving
 
     def next_sequence(self, other_than: int | None = None) -> int:
         """Count on."""
@@ -139,7 +154,17 @@ class Link:
         return response
 
     def exchange(self, command: Command, sequence: int, payload: bytes) -> Response | None:
-        """Send a request once; None if no response came."""
+        """Send a request once; None if no response came.
+
+        Raises
+        ------
+        BoardError
+            If the port fails, as it does when its cable is pulled.
+        """
+        with _working_port():
+            return self._exchange(command, sequence, payload)
+
+    def _exchange(self, command: Command, sequence: int, payload: bytes) -> Response | None:
         line = frame(pack(REQUEST, command=command, sequence=sequence) + payload)
         self.port.write(line)
         largest = RESPONSE.size + max(STATUS.size, RESULT.size + self.y_size)

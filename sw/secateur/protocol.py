@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from secateur.program import Program
 
 __all__ = [
+    "BAUD",
     "LOAD",
     "PAYLOAD_RANGE",
     "PROTOCOL_VERSION",
@@ -44,6 +45,8 @@ __all__ = [
 
 #: Version of everything in this file; STATUS tells it in its first byte, whatever the version.
 PROTOCOL_VERSION = 1
+#: Bits a second of a board's UART, and of the host's, if nothing else is asked for.
+BAUD = 1_000_000
 #: Set in the command of a response.
 RESPONSE_MARK = 0x80
 #: Smallest and largest payload that hardware is built for, bytes; powers of two between them.

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from secateur.engine import POWERS_OF_TWO, RANGES, default_lanes
+from secateur.protocol import BAUD
 
 __all__ = [
     "DataSettings",
@@ -257,4 +258,4 @@ class SynthesizeSettings(Settings):
         min_length=1,
         description="a list of at least one integer between 0 and 2147483647",
     )
-    baud: int = integer(1_000_000, 1200, 12_000_000)
+    baud: int = integer(BAUD, 1200, 12_000_000)

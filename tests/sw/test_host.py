@@ -481,4 +481,4 @@ def test_the_host_is_as_fast_as_a_project(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(serial, "serial_for_url", opened)
     Board("/dev/ttyUSB0")
-    assert asked["baudrate"] == SynthesizeSettings().baud
+    assert asked["baudrate"] == SynthesizeSettings.model_validate({}).baud
