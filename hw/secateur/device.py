@@ -78,6 +78,11 @@ class Device:
     cells: dict[str, dict[str, int]]
     board: str
 
+    @property
+    def memory_bits(self) -> int:
+        """Bits of all block RAMs."""
+        return self.bram * max(words * bits for words, bits in self.block_ram.shapes)
+
 
 def _ecp5(size: int, *, lut: int, bram: int, dsp: int) -> Device:
     return Device(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from secateur.device import Device
     from secateur.engine import EngineSpec
 
-__all__ = ["LUT_MODEL", "Resources", "estimate", "features", "require"]
+__all__ = ["LUT_MODEL", "Resources", "estimate", "features", "require", "require_possible"]
 
 #: Words up to which the gateware builds a memory of distributed RAM.
 DISTRIBUTED_WORDS = 64
@@ -52,12 +52,34 @@ class Resources:
     dsp: int
 
 
+#: How many times the bits of the largest device's block RAMs are still generated: enough for 256
+#: PEs of usual depths, which take a minute.
+GENERATED = 8
+
+
 def _memories(spec: EngineSpec) -> Iterator[tuple[int, int, int]]:
     """Depth in words, width in bits and number of each kind of memory of an engine."""
     for kind in memories(spec).values():
         yield kind.depth * spec.banks, kind.record.width, spec.pes if kind.per_pe else 1
     yield spec.activation_depth, spec.lanes * spec.activation_width, 1
     yield spec.row_depth, spec.accumulator_width, spec.pes
+
+
+def require_possible(spec: EngineSpec) -> None:
+    """Refuse engines whose memories no device comes near to, before anything is made for them.
+
+    Raises
+    ------
+    BadInputError
+        If they have more bits than :data:`GENERATED` of the largest devices.
+    """
+    bits = sum(depth * width * count for depth, width, count in _memories(spec))
+    largest = GENERATED * max(device.memory_bits for device in DEVICES.values())
+    if bits > largest:
+        raise BadInputError(
+            f"the engine's memories would have {bits} bits and {largest} is the most, {GENERATED} "
+            f"times what the largest known device has; reduce pes or the depths"
+        )
 
 
 def _blocks(spec: EngineSpec, device: Device, payload: int) -> int:

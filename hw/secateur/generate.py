@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from amaranth.back import verilog
 
 from secateur.errors import CheckFailedError
+from secateur.estimate import require_possible
 from secateur.gateware.engine import Engine
 
 if TYPE_CHECKING:
@@ -23,9 +24,12 @@ def generate(program: Program) -> str:
 
     Raises
     ------
+    BadInputError
+        If its memories are far larger than any device's.
     CheckFailedError
         If Amaranth finds no Yosys.
     """
+    require_possible(program.spec)
     engine = Engine(program.spec, program=program)
     try:
         return verilog.convert(engine, name="engine", emit_src=False)

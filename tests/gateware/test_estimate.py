@@ -4,10 +4,13 @@ import re
 
 import pytest
 
+from secateur.bench.networks import random_network
 from secateur.device import find_device
+from secateur.encode import encode, fit
 from secateur.engine import EngineSpec, default_lanes
 from secateur.errors import BadInputError
-from secateur.estimate import estimate, require
+from secateur.estimate import estimate, require, require_possible
+from secateur.generate import generate
 
 #: Of routed engines behind their UARTs (benchmarks/fit_estimate.py).
 MEASURED = [
@@ -81,3 +84,18 @@ def test_what_fits_is_returned() -> None:
 def test_device_too_small(fields: dict[str, int], message: str) -> None:
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         require(spec_of(**fields), find_device("ecp5-25k"))
+
+
+def test_what_no_device_comes_near_to_is_not_generated() -> None:
+    network = random_network(1, [8, 4])
+    program = encode(network, fit(network, pes=256, weight_depth=1 << 20))
+    message = (
+        "the engine's memories would have 6442505256 bits and 30670848 is the most, 8 times what "
+        "the largest known device has; reduce pes or the depths"
+    )
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        generate(program)
+
+
+def test_many_pes_of_usual_depth_are_generated() -> None:
+    require_possible(spec_of(pes=256))
