@@ -57,25 +57,38 @@ endmodule
 """
 
 
-def _port(port: str) -> str:
-    """One port of the block RAM; for 36 bits it takes the data pins of the other one too.
-
-    A word of 1, 2 or 4 bits never uses the ninth bit of a byte.
-    """
+def _port_pins(port: str) -> str:
+    """Gather the pins of one port; for 36 bits it takes the data pins of the other one too."""
     return f"""
   wire [13:0] address_{port} = {{{_pins("AD" + port + "{}", 14)}}};
   wire [35:0] data_{port} = DATA_WIDTH_{port} == 36
     ? {{{_pins("DIB{}", 18)}, {_pins("DIA{}", 18)}}} : {{18'b0, {_pins("DI" + port + "{}", 18)}}};
-  reg [35:0] read_{port} = 0;
-  reg [35:0] old_{port};
+  wire write_{port} = CE{port} && WE{port};
   // Which bits of the word: its enables are the low address bits of a wide port.
   wire [3:0] enable_{port} = DATA_WIDTH_{port} == 36 ? address_{port}[3:0]
     : DATA_WIDTH_{port} == 18 ? {{2'b0, address_{port}[1:0]}} : 4'b1111;
-  integer bit_{port};
+"""
+
+
+def _port(port: str, other: str) -> str:
+    """Model one port of the block RAM.
+
+    A word of 1, 2 or 4 bits never uses the ninth bit of a byte. What one port reads while the other
+    writes it is undefined: here it is wrong.
+    """
+    return f"""
+  reg [35:0] read_{port} = 0;
+  reg [35:0] old_{port};
+  integer bit_{port}, from_{port};
   always @(posedge CLK{port}) if (CE{port}) begin
     for (bit_{port} = 0; bit_{port} < 36; bit_{port} = bit_{port} + 1)
+    begin
+      from_{port} = place(DATA_WIDTH_{port}, address_{port}, bit_{port})
+        - place(DATA_WIDTH_{other}, address_{other}, 0);
       old_{port}[bit_{port}] = bit_{port} < DATA_WIDTH_{port}
-        ? memory[place(DATA_WIDTH_{port}, address_{port}, bit_{port})] : 1'b0;
+        ? memory[place(DATA_WIDTH_{port}, address_{port}, bit_{port})]
+          ^ (write_{other} && from_{port} >= 0 && from_{port} < DATA_WIDTH_{other}) : 1'b0;
+    end
     if (WE{port})
       for (bit_{port} = 0; bit_{port} < DATA_WIDTH_{port}; bit_{port} = bit_{port} + 1)
         if (enable_{port}[bit_{port} / 9])
@@ -131,7 +144,7 @@ module DP16KD(
       default: place = address[13:3] * 9 + (address[2:0] & ~(width - 1)) + index;
     endcase
   endfunction
-{_port("A")}{_port("B")}
+{_port_pins("A")}{_port_pins("B")}{_port("A", "B")}{_port("B", "A")}
   // With 36 bits on either port, the pins of port A are the low half of what port B reads.
   assign {{{_pins("DOA{}", 18)}}} = DATA_WIDTH_B == 36 ? read_B[17:0] : read_A[17:0];
   assign {{{_pins("DOB{}", 18)}}} = DATA_WIDTH_B == 36 ? read_B[35:18] : read_B[17:0];
