@@ -7,26 +7,13 @@ import numpy as np
 import pytest
 
 from secateur import data
-from secateur.build import build
 from secateur.encode import encode, fit
 from secateur.errors import CheckFailedError
 from secateur.network import Network
-from secateur.project import Project
 from secateur.simulate import simulate
-from secateur.stage import find_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build" / "cosim"
-LEARNING = ("train", "prune", "quantize")
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[Network, data.Split]:
-    """The network of the example, learnt now unless a build has done it, and its test split."""
-    project = Project.load(ROOT / "examples" / "digits.toml")
-    stages = find_stages()
-    folder = build(project, ROOT / "build", stages={name: stages[name] for name in LEARNING})
-    return Network.load(folder / "network.safetensors"), data.load(project.data).test
 
 
 @pytest.mark.cosim

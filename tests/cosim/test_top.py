@@ -10,36 +10,35 @@ import pytest
 from secateur.bench.cosim import cosimulate
 from secateur.bench.networks import random_inputs, random_network
 from secateur.encode import encode, fit
+from secateur.engine import EngineSpec
 from secateur.gateware.top import Top
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from secateur.data import Split
+    from secateur.network import Network
+
 DIVISOR, CLOCK = 4, 100_000_000
-#: Inputs per program.
-COUNT = 100
 
 
 @pytest.mark.cosim
-def test_top(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """Two networks of other sizes and another density on one engine; outputs differ by input."""
-    networks = [
-        random_network(22, [64, 32, 10]),
-        random_network(45, [37, 19, 23, 6], density=0.4, dead=0.2),
-    ]
-    depths = {
-        "weight_depth": 512,
-        "column_depth": 128,
-        "row_depth": 16,
-        "bias_depth": 32,
-        "layer_depth": 4,
-    }
-    spec = fit(networks[0], pes=4, activation_depth=64, accumulator_width=24, **depths)
+def test_top(
+    digits: tuple[Network, Split],
+    other_digits: Network,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> None:
+    """Two networks of other sizes and pruning in turn on one engine, with all test images."""
+    network, test = digits
+    networks = [network, other_digits]
+    specs = [fit(network, pes=4).to_dict() for network in networks]
+    spec = EngineSpec(**{name: max(fields[name] for fields in specs) for name in specs[0]})
     for index, network in enumerate(networks):
         encode(network, spec).save(tmp_path / f"{index}.sct")
-        x = random_inputs(index, network, COUNT)
+        x = network.quantize_input(test.x)
         y = network.compute(x)
-        assert len(np.unique(y, axis=0)) > COUNT // 2, "outputs that are alike show nothing"
+        assert len(np.unique(y, axis=0)) > len(test) * 0.9, "outputs that are alike show nothing"
         np.savez(tmp_path / f"{index}.npz", x=x, y=y)
     other = fit(networks[0], pes=3)
     encode(networks[0], other).save(tmp_path / "other.sct")
