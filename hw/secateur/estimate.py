@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from secateur.device import DEVICES
 from secateur.errors import BadInputError
 from secateur.format import Section, memories
+from secateur.gateware.column import IN_FLIGHT
+from secateur.gateware.memory import DISTRIBUTED_WORDS
 from secateur.protocol import word_size
 
 if TYPE_CHECKING:
@@ -18,20 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["LUT_MODEL", "Resources", "estimate", "features", "require", "require_possible"]
 
-#: Words up to which the gateware builds a memory of distributed RAM.
-DISTRIBUTED_WORDS = 64
 #: Bytes of a payload if nothing else is asked for, and of the block that COBS holds back.
 PAYLOAD_BYTES, COBS_BYTES = 1024, 256
 
 #: LUT4s by feature: least squares of relative errors over 16 engines of 1 to 16 PEs on the ECP5,
-#: none of which it misses by more than 6.1 % (``python benchmarks/fit_estimate.py``).
+#: none of which it misses by more than 4.3 % (``python benchmarks/fit_estimate.py``).
 LUT_MODEL = {
-    "one": 1915.98,
-    "lane": 14.87,
-    "pe": 51.0,
-    "sum": 1.91,
-    "product": 6.89,
-    "ram": 9.46,
+    "one": 1894.67,
+    "lane": 14.12,
+    "pe": 36.59,
+    "sum": 2.18,
+    "product": 6.7,
+    "ram": 10.83,
+    "block": 3.85,
 }
 
 
@@ -99,10 +100,12 @@ def features(spec: EngineSpec) -> dict[str, int]:
     """Measure what the LUTs of an engine grow with.
 
     ``one`` is the UART and control, ``lane`` the drain's bits, ``pe`` the PEs, ``sum`` and
-    ``product`` the bits of their adders and operands, ``ram`` distributed RAMs of 16 x 4 bits.
+    ``product`` the bits of their adders and operands, ``ram`` distributed RAMs of 16 x 4 bits,
+    ``block`` the accumulators' bits where these lie in block RAM, which has longer addresses and,
+    in Yosys's mapping, logic around its port.
     """
     column = memories(spec)[Section.COLUMNS].record.width
-    queue = -(-(spec.queue_depth + 4) // 16) * -(-(column + spec.activation_width + 1) // 4)
+    queue = -(-(spec.queue_depth + IN_FLIGHT) // 16) * -(-(column + spec.activation_width + 1) // 4)
     sums = sum(
         -(-depth // 16) * -(-width // 4) * count
         for depth, width, count in _memories(spec)
@@ -115,6 +118,7 @@ def features(spec: EngineSpec) -> dict[str, int]:
         "sum": spec.pes * spec.accumulator_width,
         "product": spec.pes * (spec.activation_width + spec.weight_width),
         "ram": spec.pes * queue + sums,
+        "block": spec.pes * spec.accumulator_width * (spec.row_depth > DISTRIBUTED_WORDS),
     }
 
 

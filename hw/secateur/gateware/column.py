@@ -15,7 +15,7 @@ from secateur.gateware.scan import column_layout
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
 
-__all__ = ["ColumnLookup", "slice_layout"]
+__all__ = ["IN_FLIGHT", "ColumnLookup", "slice_layout"]
 
 #: Columns under way to the queue when `room` is deasserted: one in the engine's broadcast
 #: register, one being looked up, one in the memory's output, and one sent in the same cycle.

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from amaranth.hdl import ShapeLike
 
-__all__ = ["BankedMemory"]
+__all__ = ["DISTRIBUTED_WORDS", "BankedMemory"]
+
+#: Words up to which a memory is built of distributed RAM; the block RAMs are for the program.
+DISTRIBUTED_WORDS = 64
 
 
 class BankedMemory(wiring.Component):
@@ -71,8 +74,7 @@ class BankedMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Few words belong into distributed RAM; the block RAMs are for the program.
-        small = self.depth * self.banks <= 64
+        small = self.depth * self.banks <= DISTRIBUTED_WORDS
         m.submodules.memory = ram = memory.Memory(
             shape=unsigned(Shape.cast(self.shape).width),
             depth=self.depth * self.banks,
