@@ -15,6 +15,7 @@ import numpy as np
 from secateur.errors import BadInputError
 from secateur.format import Field, LoadError, Record
 from secateur.framing import DamagedFrameError, unpack
+from secateur.markdown import table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -236,22 +237,21 @@ class Status:
 
 def markdown() -> str:
     """Write the tables of ``docs/protocol.md``; ``python -m secateur.protocol`` prints them."""
-    lines = ["| command | value | payload | response | what happens |", "|---|---|---|---|---|"]
-    for command, (payload, response, meaning) in COMMANDS.items():
-        lines.append(f"| {command.name} | {command} | {payload} | {response} | {meaning} |")
-    lines += ["", "| code | value | the board says that |", "|---|---|---|"]
-    lines += [f"| {code.name} | {code} | {meaning} |" for code, meaning in MEANINGS.items()]
+    commands = [(c.name, c, *described) for c, described in COMMANDS.items()]
+    codes = [(code.name, code, meaning) for code, meaning in MEANINGS.items()]
+    parts = [
+        table(("command", "value", "payload", "response", "what happens"), *commands),
+        table(("code", "value", "the board says that"), *codes),
+    ]
     records = {"REQUEST": REQUEST, "RESPONSE": RESPONSE, "LOAD": LOAD, "STATUS": STATUS}
     for name, record in (records | {"RESULT": RESULT}).items():
-        lines += ["", f"**{name}**, {record.size} bytes", "", "| bits | field | meaning |"]
-        lines.append("|---|---|---|")
-        start = 0
+        rows, start = [], 0
         for field in record.fields:
             end = start + field.width - 1
-            bits = f"{start}" if start == end else f"{start}-{end}"
-            lines.append(f"| {bits} | {field.name} | {field.meaning} |")
+            rows.append((start if start == end else f"{start}-{end}", field.name, field.meaning))
             start = end + 1
-    return "\n".join(lines) + "\n"
+        parts += [f"**{name}**, {record.size} bytes", table(("bits", "field", "meaning"), *rows)]
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
