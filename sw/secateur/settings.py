@@ -36,6 +36,7 @@ _Rate = Annotated[float, Field(strict=True, gt=0, le=10)]
 _Quality = Annotated[float, Field(strict=True, ge=0, le=10)]
 _Density = Annotated[float, Field(strict=True, gt=0, le=1)]
 _RATE_RULE = "a number above 0, at most 10"
+_Part = Annotated[float, Field(strict=True, gt=0, lt=1)]
 
 
 def integer(default: int | None, low: int, high: int) -> Any:
@@ -67,39 +68,58 @@ def _file() -> Any:
     return Field(None, strict=True, pattern=r"^[^\x00]+$", description=rule)
 
 
+def _device(default: str | None) -> Any:
+    rule = 'the name of a device, such as "ecp5-25k"'
+    return Field(default, strict=True, pattern=r"^[a-z0-9][a-z0-9-]*$", description=rule)
+
+
 class DataSettings(Settings):
     """Where examples come from, split into train, validation and test.
 
     Parameters
     ----------
-    name : {"digits"}
-        A set of examples that comes with Secateur.
+    name : {"digits", "mnist", "none"}
+        A set of examples: scikit-learn's, which comes with Secateur; MNIST, which is read from the
+        folder that ``SECATEUR_DATA`` names or downloaded once; or none, for a trained model that
+        is pruned without retraining and whose accuracy is then unknown.
     file : str, optional
         Examples of your own instead: an .npz file with the arrays that
         :data:`secateur.data.ARRAYS` lists, relative to the project file.
+    validation : int
+        Of MNIST's 60,000 training images, those that are watched instead of learnt from. Where it
+        is 0, some of those that are learnt from are watched.
     """
 
-    name: Literal["digits"] = _choice("digits")
+    name: Literal["digits", "mnist", "none"] = _choice("digits", "mnist", "none")
     file: str | None = _file()
+    validation: int = integer(5000, 0, 30_000)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if self.file is not None and "name" in self.model_fields_set:
             raise ValueError("must have name or file, not both; remove one")
+        if self.name != "mnist" and "validation" in self.model_fields_set:
+            raise ValueError('must have validation with the name "mnist" only; remove it')
         return self
 
 
 class NetworkSettings(Settings):
-    """The model: widths of a perceptron's hidden layers to train, or a trained checkpoint.
+    """The model: an architecture to train, or a trained checkpoint.
 
     Parameters
     ----------
+    architecture : str
+        A perceptron with layers of your choice, or one of the networks of
+        :mod:`secateur.architectures`.
     hidden : tuple of int
-        Neurons of each hidden layer; empty for a single layer.
+        Neurons of each hidden layer of the perceptron; empty for a single layer.
     checkpoint : str, optional
         A file that :func:`secateur.checkpoint.save` wrote, relative to the project file.
     """
 
+    architecture: Literal["perceptron", "lenet-300-100", "lenet5", "alexnet", "vgg16"] = _choice(
+        "perceptron", "lenet-300-100", "lenet5", "alexnet", "vgg16"
+    )
     hidden: tuple[Annotated[int, Field(strict=True, ge=1, le=65536)], ...] = Field(
         (128, 64),
         max_length=63,
@@ -109,8 +129,14 @@ class NetworkSettings(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.checkpoint is not None and "hidden" in self.model_fields_set:
-            raise ValueError("must have hidden or checkpoint, not both; remove one")
+        given = self.model_fields_set
+        if self.checkpoint is not None and (key := next(iter(given - {"checkpoint"}), None)):
+            raise ValueError(f"must have {key} or checkpoint, not both; remove one")
+        if self.architecture != "perceptron" and "hidden" in given:
+            raise ValueError(
+                f'must have hidden for the architecture "perceptron" only, not for '
+                f'"{self.architecture}"; remove one'
+            )
         return self
 
 
@@ -134,6 +160,12 @@ class TrainSettings(Settings):
         5e-4, strict=True, ge=0, le=1, description="a number between 0 and 1"
     )
 
+    l1: float = Field(0.0, strict=True, ge=0, le=1, description="a number between 0 and 1")
+
+
+#: What a pruning can aim at.
+TARGETS = ("quality", "density", "budget", "loss", "fit")
+
 
 class PruneSettings(Settings):
     """How weights are removed and the rest retrained.
@@ -144,11 +176,31 @@ class PruneSettings(Settings):
         The threshold of a layer is this times the standard deviation of its weights; one number
         for all layers or one for each.
     density : float or tuple of float, optional
-        Part of a layer's weights to keep, instead of a quality; 0.1 where neither is given.
+        Part of a layer's weights to keep; 0.1 where no target is given.
+    budget : float, optional
+        Part of the weights of the whole network to keep, the layers' parts found by ranking.
+    loss : float, optional
+        Accuracy that each layer alone may lose; densities are taken from the sensitivity scan.
+    fit : str, optional
+        A device; the budget is the largest with which the engine fits it.
+    schedule : {"rounds", "smooth"}
+        Prune and retrain in turns, or prune a little more every few steps while learning goes on.
     rounds, epochs : int
-        Prune-and-retrain rounds; retraining epochs of each.
-    learning_rate : float, optional
-        For retraining; a tenth of training's where absent (Han et al. 2015, section 3).
+        Prune-and-retrain rounds, and retraining epochs of each; a smooth schedule has one round.
+    ramp : float
+        Part of the epochs after which a smooth schedule has reached its target.
+    regrow : bool
+        Whether removed connections may return while a smooth schedule approaches its target.
+    learning_rate, weight_decay, l1 : float, optional
+        For retraining; where absent, a tenth of training's rate (Han et al. 2015, section 3), and
+        training's weight decay and L1.
+    dropout : bool
+        Whether dropout shrinks with the connections (section 3.2).
+    freeze : bool
+        Whether convolutions are frozen in the first half of a round's epochs and fully connected
+        layers in the second (section 3.3).
+    balance : bool
+        Whether the rows of each processing element, dealt in turn, keep equally many weights.
     """
 
     quality: _Quality | tuple[_Quality, ...] | None = Field(
@@ -157,19 +209,53 @@ class PruneSettings(Settings):
     density: _Density | tuple[_Density, ...] | None = Field(
         None, description="a number above 0, at most 1, or a list of one for each layer"
     )
+    budget: _Density | None = Field(None, description="a number above 0, at most 1")
+    loss: _Part | None = Field(None, description="a number above 0, below 1")
+    fit: str | None = _device(None)
+    schedule: Literal["rounds", "smooth"] = _choice("rounds", "smooth")
     rounds: int = integer(4, 1, 1000)
     epochs: int = integer(10, 0, 100_000)
+    ramp: _Part = Field(0.6, description="a number above 0, below 1")
+    regrow: bool = Field(False, strict=True, description="true or false")
     learning_rate: _Rate | None = Field(default=None, description=_RATE_RULE)
+    weight_decay: float | None = Field(
+        None, strict=True, ge=0, le=1, description="a number between 0 and 1"
+    )
+    l1: float | None = Field(None, strict=True, ge=0, le=1, description="a number between 0 and 1")
+    dropout: bool = Field(True, strict=True, description="true or false")
+    freeze: bool = Field(False, strict=True, description="true or false")
+    balance: bool = Field(False, strict=True, description="true or false")
+
+    @property
+    def target(self) -> tuple[str, Any]:
+        """The one target that is given: its key and its value."""
+        return next((key, getattr(self, key)) for key in TARGETS if getattr(self, key) is not None)
 
     @model_validator(mode="before")
     @classmethod
     def _one_target(cls, settings: Any) -> Any:
         if not isinstance(settings, dict):
             return settings
-        given = {key for key in ("quality", "density") if settings.get(key) is not None}
-        if len(given) == 2:
-            raise ValueError("must have quality or density, not both; remove one")
+        given = [key for key in TARGETS if settings.get(key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"must have {given[0]} or {given[1]}, not both; remove one")
         return settings if given else {**settings, "density": 0.1}
+
+    @model_validator(mode="after")
+    def _smooth_only(self) -> Self:
+        for key in {"ramp", "regrow"} & self.model_fields_set:
+            if self.schedule != "smooth":
+                raise ValueError(
+                    f'must have {key} with the schedule "smooth" only; remove it or change that'
+                )
+        if self.schedule == "smooth" and self.model_fields_set & {"rounds"}:
+            raise ValueError('must have rounds with the schedule "rounds" only; remove one')
+        if self.schedule == "smooth" and self.target[0] == "quality":
+            raise ValueError(
+                'must have a density or a budget with the schedule "smooth", not a quality; '
+                "change one"
+            )
+        return self
 
 
 class QuantizeSettings(Settings):
@@ -181,12 +267,19 @@ class QuantizeSettings(Settings):
         Weights share at most ``2**codebook_bits`` values a layer; 0 stores each directly.
     calibration_images : int
         Training examples that the activations' scales are chosen with.
+    epochs : int
+        Retraining of the integer network, with its rounding in the forward pass: of the codebooks'
+        values, or of the weights where they are stored directly, and of the biases.
+    learning_rate : float, optional
+        Of that retraining; a hundredth of training's where absent.
     """
 
     activation_width: int = _engine("activation_width", 8)
     weight_width: int = _engine("weight_width", 8)
     codebook_bits: int = _engine("codebook_bits", 0)
     calibration_images: int = integer(1000, 1, 1_000_000)
+    epochs: int = integer(0, 0, 100_000)
+    learning_rate: _Rate | None = Field(default=None, description=_RATE_RULE)
 
 
 class EngineSettings(Settings):
@@ -244,12 +337,7 @@ class SynthesizeSettings(Settings):
         Of the board's UART, bits a second.
     """
 
-    device: str = Field(
-        "ecp5-25k",
-        strict=True,
-        pattern=r"^[a-z0-9][a-z0-9-]*$",
-        description='the name of a device, such as "ecp5-25k"',
-    )
+    device: str = _device("ecp5-25k")
     clock_mhz: float = Field(
         50.0, strict=True, ge=1, le=500, description="a number between 1 and 500"
     )
