@@ -85,7 +85,7 @@ def main() -> None:
                 number(synthesis["fmax_mhz"]),
             ),
         ),
-        sizes(Network.load(folder / "network.safetensors"), data.load(project.data).test),
+        sizes(Network.load(folder / "network.safetensors"), data.require(project.data).test),
     ]
     README.write_text(update(README.read_text(), {"results": lambda: "\n\n".join(parts)}))
     print(f"wrote the results of {folder.relative_to(ROOT)} into README.md")

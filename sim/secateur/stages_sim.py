@@ -30,8 +30,9 @@ def _simulate(context: Context) -> None:
             f"{context.inputs['program.sct']} was not encoded from "
             f"{context.inputs['network.safetensors']}; make it again with `secateur encode`"
         )
-    test = data.load(context.project.data, context.project.data_file).test.head(settings.images)
-    x = network.quantize_input(test.x)
+    dataset = data.require(context.project.data, context.project.data_file, context.progress)
+    test = dataset.test.head(settings.images)
+    x = network.quantize_input(test.flat)
     simulation = simulate(
         program,
         network,

@@ -84,7 +84,7 @@ class DataSettings(Settings):
         is pruned without retraining and whose accuracy is then unknown.
     file : str, optional
         Examples of your own instead: an .npz file with the arrays that
-        :data:`secateur.data.ARRAYS` lists, relative to the project file.
+        :data:`secateur.npz.ARRAYS` lists, relative to the project file.
     validation : int
         Of MNIST's 60,000 training images, those that are watched instead of learnt from. Where it
         is 0, some of those that are learnt from are watched.

@@ -25,7 +25,7 @@ def learn(project: Project) -> Network:
 def digits() -> tuple[Network, data.Split]:
     """The network of the example, and its test split."""
     project = Project.load(ROOT / "examples" / "digits.toml")
-    return learn(project), data.load(project.data).test
+    return learn(project), data.require(project.data).test
 
 
 @pytest.fixture(scope="session")

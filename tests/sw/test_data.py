@@ -16,7 +16,7 @@ from secateur.settings import DataSettings
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return data.load(DataSettings())
+    return data.require(DataSettings())
 
 
 def test_every_example_is_in_one_split(digits: Dataset) -> None:
@@ -40,7 +40,7 @@ def test_split_is_by_order_within_the_class(digits: Dataset) -> None:
 
 def test_types_and_units(digits: Dataset) -> None:
     assert (digits.train.x.dtype, digits.train.labels.dtype) == (np.float32, np.int64)
-    assert (digits.features, digits.classes) == (64, 10)
+    assert (digits.shape, digits.features, digits.classes) == ((64,), 64, 10)
     assert (digits.train.x.min(), digits.train.x.max()) == (0.0, 1.0)
 
 
@@ -72,13 +72,45 @@ def arrays() -> dict[str, Any]:
 def test_a_file_of_examples(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     np.savez(path, **arrays())
-    dataset = data.load(DataSettings(), path)
+    dataset = data.require(DataSettings(), path)
     assert (dataset.name, dataset.features) == ("mine", 5)
     for part in data.PARTS:
         split = getattr(dataset, part)
         assert (split.x.dtype, split.labels.dtype) == (np.float32, np.int64)
         assert np.array_equal(split.x, arrays()[f"{part}_x"].astype(np.float32))
         assert np.array_equal(split.labels, arrays()[f"{part}_labels"])
+
+
+def test_a_file_of_images(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    rows = arrays()
+    images = {
+        name: rows[name].repeat(12, 1).reshape(-1, 3, 5, 4) if name[-1] == "x" else rows[name]
+        for name in rows
+    }
+    np.savez(path, **images)
+    dataset = data.require(DataSettings(), path)
+    assert (dataset.shape, dataset.features) == ((3, 5, 4), 60)
+    assert np.array_equal(dataset.test.x, images["test_x"].astype(np.float32))
+    assert np.array_equal(dataset.test.flat, dataset.test.x.reshape(2, 60))
+
+
+def test_what_is_watched(digits: Dataset) -> None:
+    assert digits.watched is digits.validation
+    unwatched = Dataset("some", digits.train, digits.validation.head(0), digits.test)
+    assert np.array_equal(unwatched.watched.x, digits.train.x)  # there are fewer than 10,000
+    many = Split(np.arange(10_001, dtype=np.float32)[:, None], np.zeros(10_001, np.int64))
+    unwatched = Dataset("some", many, many.head(0), many)
+    assert unwatched.watched.x[:, 0].tolist() == list(range(10_000))
+
+
+def test_no_examples(tmp_path: Path) -> None:
+    assert data.load(DataSettings(name="none")) is None
+    with pytest.raises(BadInputError) as caught:
+        data.require(DataSettings(name="none"))
+    assert str(caught.value) == (
+        'data.name must be a set of examples, not "none"; give data.name or data.file'
+    )
 
 
 FINITE = ": train_x must be finite as float32; remove NaN, infinity and numbers beyond 3.4e38"
@@ -97,15 +129,31 @@ FINITE = ": train_x must be finite as float32; remove NaN, infinity and numbers 
         (
             {"test_x": np.zeros((2, 4))},
             (
-                ": test_x must be numbers [examples, features], at least one of each and as many "
-                "features as train_x, not (2, 4)"
+                ": test_x must be numbers [examples, features] or [examples, channels, height, "
+                "width], at least one of each and inputs shaped as those of train_x, not (2, 4)"
             ),
         ),
         (
             {"validation_x": np.zeros((0, 5))},
             (
-                ": validation_x must be numbers [examples, features], at least one of each and as "
-                "many features as train_x, not (0, 5)"
+                ": validation_x must be numbers [examples, features] or [examples, channels, "
+                "height, width], at least one of each and inputs shaped as those of train_x, not "
+                "(0, 5)"
+            ),
+        ),
+        (
+            {"test_x": np.zeros((2, 5, 1, 1))},
+            (
+                ": test_x must be numbers [examples, features] or [examples, channels, height, "
+                "width], at least one of each and inputs shaped as those of train_x, not "
+                "(2, 5, 1, 1)"
+            ),
+        ),
+        (
+            {"train_x": np.zeros((6, 5, 1))},
+            (
+                ": train_x must be numbers [examples, features] or [examples, channels, height, "
+                "width], at least one of each and inputs shaped as those of train_x, not (6, 5, 1)"
             ),
         ),
         (
@@ -137,8 +185,8 @@ FINITE = ": train_x must be finite as float32; remove NaN, infinity and numbers 
         (
             {"train_x": np.zeros((6, 0))},
             (
-                ": train_x must be numbers [examples, features], at least one of each and as many "
-                "features as train_x, not (6, 0)"
+                ": train_x must be numbers [examples, features] or [examples, channels, height, "
+                "width], at least one of each and inputs shaped as those of train_x, not (6, 0)"
             ),
         ),
         (
