@@ -6,15 +6,17 @@ import json
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
+from secateur import distributed
 from secateur.build import build
 from secateur.errors import BadInputError, CheckFailedError
-from secateur.progress import Display
+from secateur.progress import Display, silent
 from secateur.project import Project
 from secateur.stage import find_stages, run_alone
 from secateur.summary import show
@@ -95,12 +97,13 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
                     f"{path} does not exist; make it with `secateur {makers[name]}`"
                 )
         inputs |= {name: folder / name for name in stage.optional if (folder / name).is_file()}
-        display = _display()
-        with display.step(stage.name) as progress:
+        primary = distributed.is_primary()
+        step = _display().step(stage.name) if primary else nullcontext(silent)
+        with step as progress:
             written = run_alone(
                 stage, settings, inputs, output or FOLDER / first, progress, project_file=project
             )
-        for path in written:
+        for path in written if primary else ():
             click.echo(path)
 
     reads = ", ".join((*stage.inputs, *stage.optional)) or "the project only"
@@ -140,6 +143,11 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
 
 def _build_command(stages: Mapping[str, Stage]) -> click.Command:
     def callback(project: Path, output: Path) -> None:
+        if distributed.world()[1] > 1:
+            raise BadInputError(
+                "`secateur build` is for one process; run it without torchrun, or the stages that "
+                "learn, `secateur train` and `secateur prune`, with it"
+            )
         folder = build(Project.load(project), output, stages=stages, display=_display())
         report = folder / "report.json"
         if report.exists():

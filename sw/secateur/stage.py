@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal
 
+from secateur import distributed
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.progress import silent
 
@@ -85,6 +86,8 @@ class Stage:
         Distributions whose versions decide its result.
     programs : callable
         Gives the versions of programs of the system's that decide its result, by any name.
+    shared : bool
+        Whether several processes under torchrun may share its work.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Stage:
     settings: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     programs: Callable[[Project], dict[str, str]] = lambda _: {}
+    shared: bool = False
 
 
 def find_stages() -> dict[str, Stage]:
@@ -203,6 +207,8 @@ def run_alone(
 ) -> list[Path]:
     """Run one stage on files that exist, and put its results at ``output`` and beside it.
 
+    Under torchrun every process runs the stage, and the primary one's results are kept.
+
     Parameters
     ----------
     stage : Stage
@@ -226,10 +232,13 @@ def run_alone(
     Raises
     ------
     BadInputError
-        As :func:`execute`; before anything runs, if a result has no place of its own.
+        As :func:`execute`; before anything runs, if a result has no place of its own, or if
+        there are several processes and the stage is for one.
     CheckFailedError
         As :func:`execute`.
     """
+    if distributed.world()[1] > 1 and not stage.shared:
+        raise BadInputError(f"`secateur {stage.name}` is for one process; run it without torchrun")
     folder = output.parent
     places = [output, *(folder / name for name in stage.outputs[1:])]
     read = (*inputs.values(), project_file, project.checkpoint, project.data_file)
@@ -237,9 +246,14 @@ def run_alone(
         _check_places(stage, places, [path for path in read if path is not None])
     # A name that nothing has: whatever lies there, and other commands, are left alone.
     work = folder / f".{output.name}.{secrets.token_hex(8)}"
-    with execute(stage, project, inputs, work, progress) as made, _writing(folder):
+    with (
+        distributed.together(),
+        execute(stage, project, inputs, work, progress) as made,
+        _writing(folder),
+    ):
         for name, place in zip(stage.outputs, places, strict=True):
-            (made / name).replace(place)
+            if distributed.is_primary():
+                (made / name).replace(place)
     return places
 
 

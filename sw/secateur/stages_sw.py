@@ -58,6 +58,7 @@ TRAIN = Stage(
     outputs=("model.safetensors", "train.json"),
     settings=("seed", "data", "network", "train"),
     tools=("torch", "numpy", "safetensors", "scikit-learn"),
+    shared=True,
 )
 
 
@@ -102,6 +103,7 @@ PRUNE = Stage(
     outputs=("pruned.safetensors", "prune.json"),
     settings=("seed", "data", "train", "prune"),
     tools=("torch", "numpy", "safetensors", "scikit-learn"),
+    shared=True,
 )
 
 
