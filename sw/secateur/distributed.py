@@ -16,9 +16,7 @@ from secateur.errors import BadInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import torch
-
-__all__ = ["device", "is_primary", "together", "world"]
+__all__ = ["is_primary", "together", "world"]
 
 #: What torchrun sets: the number of this process, and of how many.
 RANK, SIZE = "RANK", "WORLD_SIZE"
@@ -53,23 +51,11 @@ def is_primary() -> bool:
     return world()[0] == 0
 
 
-def device() -> torch.device:
-    """Choose where this process computes: a GPU where there is one, else the CPU.
-
-    The processes of one machine take its GPUs in turn.
-    """
-    import torch
-
-    count = torch.cuda.device_count()
-    if not count:
-        return torch.device("cpu")
-    return torch.device("cuda", _pair(LOCAL_RANK, LOCAL_SIZE)[0] % count)
-
-
 @contextmanager
 def together() -> Iterator[None]:
     """Connect the processes, by NCCL if each has a GPU of its own and by gloo otherwise.
 
+    The processes of one machine take its GPUs in turn: :func:`torch.cuda.current_device` says which.
     Does nothing where there is only one process. Whoever waits for a process that has ended gets
     an error of PyTorch's; torchrun ends the others when one fails.
     """
@@ -79,10 +65,11 @@ def together() -> Iterator[None]:
     import torch
     import torch.distributed as dist
 
-    own = _pair(LOCAL_RANK, LOCAL_SIZE)[1] <= torch.cuda.device_count()
-    if own:
-        torch.cuda.set_device(device())
-    dist.init_process_group("nccl" if own else "gloo")
+    rank, size = _pair(LOCAL_RANK, LOCAL_SIZE)
+    gpus = torch.cuda.device_count()
+    if gpus:
+        torch.cuda.set_device(rank % gpus)
+    dist.init_process_group("nccl" if size <= gpus else "gloo")
     try:
         yield
     finally:

@@ -91,11 +91,11 @@ import torch, torch.distributed as dist
 from secateur import distributed
 with distributed.together():
     rank, size = distributed.world()
-    total = torch.tensor([10 ** rank], device=distributed.device())
-    dist.all_reduce(total)
     gpus = torch.cuda.device_count()
     assert dist.get_backend() == ("nccl" if gpus >= size else "gloo")
-    assert distributed.device().type == ("cuda" if gpus else "cpu")
+    assert not gpus or torch.cuda.current_device() == rank % gpus
+    total = torch.tensor([10 ** rank], device="cuda" if gpus else "cpu")
+    dist.all_reduce(total)
     assert total.item() == 11 and size == 2 and distributed.is_primary() == (rank == 0)
 assert not dist.is_initialized()
 open(f"done-{rank}", "x")
