@@ -1,21 +1,21 @@
-"""Float models: building a perceptron, and reading any supported module as a list of layers."""
+"""Float models: their layers with weights, what they compute, and how often they are right."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import OrderedDict
 from dataclasses import dataclass
-from operator import getitem
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
-from torch.nn.utils.prune import BasePruningMethod
+from torch import Tensor, nn
 
+from secateur import leaf
 from secateur.errors import BadInputError
 from secateur.network import Network
+from secateur.trace import evaluating, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,9 +24,19 @@ if TYPE_CHECKING:
 
     from secateur.data import Split
 
-__all__ = ["DenseLayer", "accuracy", "build", "dense_layers", "outputs", "plain", "sequential"]
+__all__ = [
+    "DenseLayer",
+    "accuracy",
+    "build",
+    "dense_layers",
+    "outputs",
+    "plain",
+    "sequential",
+    "weighted",
+]
 
-_SUPPORTED = "use Linear, ReLU, Flatten and Dropout, one after the other"
+#: Examples that are computed at a time.
+BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,52 +103,63 @@ def build(
     return sequential(layers)
 
 
+def weighted(module: nn.Sequential) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Give the layers of a plain module that have weights, by name, in their order.
+
+    A weight is float32[out, in] or float32[out, in / groups, y, x]. As a matrix it is
+    ``weight.flatten(1)``: a row is an output, and a column an input, or an input at one (y, x).
+
+    Examples
+    --------
+    >>> weighted(nn.Sequential(nn.Conv2d(1, 20, 5), nn.ReLU()))
+    {'0': Conv2d(1, 20, kernel_size=(5, 5), stride=(1, 1))}
+    """
+    return {
+        name: part
+        for name, part in module.named_children()
+        if isinstance(part, (nn.Linear, nn.Conv2d))
+    }
+
+
 def dense_layers(module: nn.Module) -> list[DenseLayer]:
     """Read a module as the fully connected layers that it computes at inference.
 
-    Its forward is followed with :mod:`torch.fx`, so that any way of writing a chain of Linear,
-    ReLU, Flatten and Dropout is understood. Masks of :mod:`torch.nn.utils.prune` are applied.
+    They share memory with ``module`` where they can; :func:`plain` says what is understood.
 
     Raises
     ------
     BadInputError
-        If the module computes anything else, has hooks in its forward, the layers do not fit each
-        other, or a weight is NaN or infinite.
+        If the module is not supported, or has another layer than Linear, ReLU, Flatten and
+        Dropout, or begins with a ReLU.
     """
-    if isinstance(module, nn.Linear):
-        module = nn.Sequential(module)
-    _refuse_hooks(module)
     layers: list[DenseLayer] = []
-    for target, is_relu in _chain(module):
-        if not is_relu:
-            if any(target == layer.name for layer in layers):
-                raise BadInputError(f"layer {target!r} is used twice; make it two layers")
-            layers.append(_dense(target, cast("nn.Linear", module.get_submodule(target))))
-        elif layers:
-            last = layers.pop()
-            layers.append(DenseLayer(name=last.name, weight=last.weight, bias=last.bias, relu=True))
-        else:
-            raise BadInputError("the model must begin with a Linear layer, not a ReLU; remove it")
-    if not layers:
-        raise BadInputError(f"the model has no Linear layer; {_SUPPORTED}")
-    for before, after in itertools.pairwise(layers):
-        if before.weight.shape[0] != after.weight.shape[1]:
+    for name, part in plain(module, copy=False).named_children():
+        if isinstance(part, nn.Linear):
+            bias = None if part.bias is None else part.bias.detach()
+            layers.append(DenseLayer(name=name, weight=part.weight.detach(), bias=bias, relu=False))
+        elif isinstance(part, nn.ReLU):
+            if not layers:
+                raise BadInputError(
+                    "the model must begin with a Linear layer, not a ReLU; remove it"
+                )
+            layers[-1] = dataclasses.replace(layers[-1], relu=True)
+        elif not isinstance(part, (nn.Flatten, nn.Dropout)):
             raise BadInputError(
-                f"layer {after.name!r} must take the {before.weight.shape[0]} outputs of "
-                f"{before.name!r}, not {after.weight.shape[1]}"
+                f"{leaf.describe(name, part)} is not supported by the engine; "
+                f"use Linear, ReLU, Flatten and Dropout only"
             )
     return layers
 
 
-def plain(module: nn.Module) -> nn.Sequential:
-    """Copy a supported module into Linear and ReLU only, pruning masks made exact zeros."""
-    return sequential(dense_layers(module))
-
-
 def outputs(module: nn.Module, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute a float module: float32[n, features] to float32[n, classes]."""
-    with torch.no_grad():
-        return module(torch.from_numpy(np.ascontiguousarray(x))).numpy()
+    """Compute a float module at inference: float32[n, ...] to float32[n, classes].
+
+    The module is left in the mode that it is in, and computes where its parameters are.
+    """
+    where = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    with evaluating(module), torch.no_grad():
+        parts = torch.from_numpy(np.ascontiguousarray(x)).split(BATCH)
+        return torch.cat([module(part.to(where)).cpu() for part in parts]).numpy()
 
 
 def accuracy(model: nn.Module | Network, split: Split) -> float:
@@ -146,124 +167,3 @@ def accuracy(model: nn.Module | Network, split: Split) -> float:
     if isinstance(model, Network):
         return split.accuracy(model.compute(model.quantize_input(split.x)))
     return split.accuracy(outputs(model, split.x))
-
-
-def _refuse_hooks(module: nn.Module) -> None:
-    """Refuse what runs in a forward and is not seen by following it."""
-    for name, part in module.named_modules():
-        hooks = (*part._forward_pre_hooks.values(), *part._forward_hooks.values())
-        if not all(isinstance(hook, BasePruningMethod) for hook in hooks):
-            where = f"layer {name!r}" if name else "the model"
-            raise BadInputError(
-                f"{where} has a forward hook, which would be lost; remove it or make it a layer"
-            )
-
-
-def _dense(name: str, linear: nn.Linear) -> DenseLayer:
-    tensors = {}
-    for kind in ("weight", "bias"):
-        # torch.nn.utils.prune refreshes `weight` in the forward only: it may be out of date.
-        mask = getattr(linear, f"{kind}_mask", None)
-        tensor = getattr(linear, kind) if mask is None else getattr(linear, f"{kind}_orig") * mask
-        if tensor is not None:
-            tensor = tensor.detach().to(torch.float32)
-            if not torch.isfinite(tensor).all():
-                raise BadInputError(
-                    f"layer {name!r}: {kind} holds NaN or infinity; train the model again"
-                )
-        tensors[kind] = tensor
-    return DenseLayer(name=name, relu=False, **tensors)
-
-
-def _chain(module: nn.Module) -> list[tuple[str, bool]]:
-    """Follow the forward: the name of each Linear, and (name, True) for each ReLU."""
-    modes = {part: part.training for part in module.modules()}
-    try:
-        graph = fx.Tracer().trace(module.eval())
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise BadInputError(
-            f"the model's forward cannot be followed ({reason}); {_SUPPORTED}"
-        ) from None
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-    steps: list[tuple[str, bool]] = []
-    before: fx.Node | None = None
-    sizes: set[fx.Node] = set()  # results of x.size(0) and x.shape[0]
-    for node in graph.nodes:
-        if before is None:
-            before = node
-        elif _is_size(node, sizes):
-            sizes.add(node)
-        elif set(node.all_input_nodes) - sizes != {before}:
-            raise BadInputError(
-                f"the model must be a chain, and {_describe(node, module)} is not the next link; "
-                f"{_SUPPORTED}"
-            )
-        elif node.op != "output":
-            kind = _kind(node, module)
-            if kind is None:
-                raise BadInputError(f"{_describe(node, module)} is not supported; {_SUPPORTED}")
-            if kind != "identity":
-                steps.append((str(node.target), kind == "relu"))
-            before = node
-    return steps
-
-
-def _is_size(node: fx.Node, shapes: set[fx.Node]) -> bool:
-    """Tell whether a node is ``x.shape``, ``x.size()`` or the number of rows from one of these."""
-    if node.op == "call_method" and node.target == "size":
-        return bool(_argument(node, "dim", 1, 0) == 0)
-    if node.target is getattr:
-        return node.args[1] == "shape"
-    return node.target is getitem and node.args[0] in shapes and node.args[1:] == (0,)
-
-
-def _argument(node: fx.Node, name: str, position: int, default: Any) -> Any:
-    given = node.args[position] if len(node.args) > position else default
-    return node.kwargs.get(name, given)
-
-
-def _describe(node: fx.Node, module: nn.Module) -> str:
-    if node.op == "call_module":
-        kind = type(module.get_submodule(str(node.target))).__name__
-        return f"layer {str(node.target)!r}, a {kind},"
-    target: Any = node.target
-    return f"the operation {getattr(target, '__name__', str(target))!r}"
-
-
-#: What computes a ReLU: functions, and names of methods.
-_RELU = (F.relu, torch.relu, torch.relu_, "relu", "relu_")
-
-
-def _kind(node: fx.Node, module: nn.Module) -> str | None:
-    """Tell what a link of the chain does: "linear", "relu", "identity" or, not supported, None."""
-    if node.op == "call_module":
-        part = module.get_submodule(str(node.target))
-        if isinstance(part, nn.Flatten):
-            return "identity" if (part.start_dim, part.end_dim) == (1, -1) else None
-        return next(
-            (
-                kind
-                for kind, types in (
-                    ("linear", nn.Linear),
-                    ("relu", nn.ReLU),
-                    ("identity", (nn.Dropout, nn.Identity)),
-                )
-                if isinstance(part, types)
-            ),
-            None,
-        )
-    if node.target in _RELU:
-        return "relu"
-
-    if node.target in (torch.flatten, "flatten"):
-        flat = _argument(node, "start_dim", 1, 0) == 1 and _argument(node, "end_dim", 2, -1) == -1
-    elif node.target in ("view", "reshape"):
-        # x.view(-1, features) or x.view(x.size(0), -1): one row for each example
-        rows, columns = node.args[1:] if len(node.args) == 3 else (None, None)
-        flat = isinstance(columns, int) and (rows == -1 or isinstance(rows, fx.Node))
-    else:
-        flat = node.target is F.dropout and _argument(node, "training", 2, True) is False
-    return "identity" if flat else None
