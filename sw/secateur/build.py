@@ -111,7 +111,7 @@ def _cached(
     """Return the folder with the stage's outputs, made now if it is not there."""
     causes = {
         "stage": stage.name,
-        "settings": project.digest(*stage.settings),
+        "settings": project.digest(*stage.settings, *stage.more_settings(project)),
         "inputs": {name: digest_file(path) for name, path in sorted(inputs.items())},
         "sources": digest_sources(stage.layer),
         "tools": versions(stage.tools) | stage.programs(project),
@@ -126,7 +126,11 @@ def _cached(
     start = time.monotonic()
     step = nullcontext(silent) if display is None else display.step(stage.name)
     work = cache / f"{place.name}.work"
-    with step as progress, execute(stage, project, inputs, work, progress) as outputs:
+    resume = cache / f"{place.name}.resume"
+    with (
+        step as progress,
+        execute(stage, project, inputs, work, progress, resume=resume) as outputs,
+    ):
         record = {
             "key": key,
             **causes,
@@ -135,6 +139,8 @@ def _cached(
         }
         (outputs / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         outputs.rename(place)
+    for leftover in cache.glob(f"{stage.name}-*.resume"):  # of other settings
+        shutil.rmtree(leftover)
     return place
 
 

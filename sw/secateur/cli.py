@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from secateur import distributed
+from secateur import distributed, logs
 from secateur.build import build
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.progress import Display, silent
@@ -88,7 +88,13 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
     first, *others = stage.outputs
     names = {f"input_{number}": name for number, name in enumerate(stage.inputs)}
 
-    def callback(project: Path, folder: Path, output: Path | None, **given: Path | None) -> None:
+    def callback(
+        project: Path,
+        folder: Path,
+        output: Path | None,
+        tensorboard: Path | None = None,
+        **given: Path | None,
+    ) -> None:
         settings = Project.load(project)
         inputs = {names[key]: path or folder / names[key] for key, path in given.items()}
         for name, path in inputs.items():
@@ -99,9 +105,18 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
         inputs |= {name: folder / name for name in stage.optional if (folder / name).is_file()}
         primary = distributed.is_primary()
         step = _display().step(stage.name) if primary else nullcontext(silent)
-        with step as progress:
+        curves = nullcontext(logs.unlogged)
+        if tensorboard is not None and primary:
+            curves = logs.tensorboard(tensorboard)
+        with step as progress, curves as log:
             written = run_alone(
-                stage, settings, inputs, output or FOLDER / first, progress, project_file=project
+                stage,
+                settings,
+                inputs,
+                output or FOLDER / first,
+                progress,
+                project_file=project,
+                log=log,
             )
         for path in written if primary else ():
             click.echo(path)
@@ -137,7 +152,17 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
                 type=click.Path(path_type=Path, dir_okay=False),
                 help=f"File to write.  [default: {FOLDER / first}]",
             ),
+            *([_tensorboard()] if stage.curves else []),
         ],
+    )
+
+
+def _tensorboard() -> click.Option:
+    return click.Option(
+        ["--tensorboard"],
+        metavar="FOLDER",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Write the curves of the training there, for TensorBoard.",
     )
 
 

@@ -6,33 +6,40 @@ Networks", NIPS 2015, section 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from secateur import target
 from secateur.errors import BadInputError
-from secateur.model import accuracy, dense_layers, plain
+from secateur.logs import unlogged
+from secateur.masking import Held, Ramp, cut
+from secateur.model import accuracy
 from secateur.progress import silent
+from secateur.resume import Resume, causes
+from secateur.trace import plain
 from secateur.train import check_fits, descend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
+    from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
-    from secateur.data import Dataset
-    from secateur.model import DenseLayer
+    from secateur.dataset import Dataset
+    from secateur.logs import Log
     from secateur.progress import Progress
     from secateur.project import Project
-    from secateur.settings import PruneSettings
+    from secateur.target import Target
+    from secateur.threshold import Masks
 
-__all__ = ["LayerStats", "Pruning", "RoundStats", "prune", "remove"]
+__all__ = ["LayerStats", "Pruning", "RoundStats", "prune"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerStats:
-    """What is left of a layer.
+    """What a removal left of a layer.
 
     Parameters
     ----------
@@ -40,7 +47,7 @@ class LayerStats:
     weights, non_zeros : int
         All weights of the layer, and those left.
     threshold : float
-        The smallest magnitude left.
+        The smallest magnitude left, before retraining.
     """
 
     name: str
@@ -56,11 +63,20 @@ class LayerStats:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundStats:
-    """One round: the layers after removal, and accuracy on the validation split, 0 to 1."""
+    """One round: the layers after removal, and accuracy on the watched split, 0 to 1.
+
+    Parameters
+    ----------
+    layers : tuple of LayerStats
+    pruned : float, optional
+        Before retraining; None in a smooth schedule, which has no such moment, and without data.
+    retrained : float, optional
+        None without data.
+    """
 
     layers: tuple[LayerStats, ...]
-    pruned: float
-    retrained: float
+    pruned: float | None
+    retrained: float | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,10 +86,12 @@ class Pruning:
     Parameters
     ----------
     module : nn.Sequential
-        Pruned and retrained.
+        Pruned and retrained; plain.
     unretrained : nn.Sequential
         The module that was given, pruned to the same target at once: shows what retraining does.
+        Without retraining it is ``module`` itself.
     rounds : tuple of RoundStats
+        One for a smooth schedule.
     """
 
     module: nn.Sequential
@@ -87,148 +105,171 @@ class Pruning:
 
 
 def prune(
-    module: nn.Module, project: Project, dataset: Dataset, progress: Progress = silent
+    module: nn.Module,
+    project: Project,
+    dataset: Dataset | None,
+    progress: Progress = silent,
+    *,
+    scan: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    log: Log = unlogged,
 ) -> Pruning:
-    """Prune and retrain in rounds.
+    """Prune and retrain, in rounds or smoothly.
 
-    The target is approached in equal steps of the quality, or in equal factors of the density,
-    from what ``module`` has. Removed weights stay zero, and so do weights that are zero in
-    ``module``; the others are retrained from the values that they have.
+    In rounds, the target is approached in equal steps of the quality, or in equal factors of the
+    density, from what ``module`` has. Removed weights stay zero, and so do weights that are zero
+    in ``module``; the others are retrained from the values that they have. Smoothly, the density
+    falls along a cubic while the network learns; with ``regrow`` any connection may return until
+    the target is reached.
 
     Parameters
     ----------
     module : nn.Module
         Any supported module; it is left as it is.
     project : Project
-        ``prune``, ``train`` and ``seed`` decide.
-    dataset : Dataset
-        Its validation split is only watched.
+        ``prune``, ``train`` and ``seed`` decide, and ``engine.pes`` where balance is asked for.
+    dataset : Dataset, optional
+        Nothing is learnt from its watched split. Without data there is no retraining.
     progress : callable
         Told after every epoch.
+    scan : mapping, optional
+        The sensitivity scan that the target ``loss`` goes by.
+    folder : Path, optional
+        Keeps the state after every epoch; a run that finds one goes on from there.
+    log : callable
+        Given the loss, the watched accuracy and the density of every epoch.
 
     Raises
     ------
     BadInputError
-        If the module is not supported, a layer would have no weight left, or the targets are not
-        one for each layer.
+        If the module is not supported, a layer would have no weight left, the targets are not one
+        for each layer, retraining diverges, or the folder holds the state of another run.
     """
     settings = project.prune
-    check_fits(module, dataset)
-    dense = dense_layers(module)
-    key, targets = _targets(settings, dense)
-    generator = torch.Generator().manual_seed(project.seed)
     pruned = plain(module)
-    rounds = []
-    for done in range(settings.rounds):
-        step = _approach(key, targets, dense, (done + 1) / settings.rounds)
-        stats, masks = remove(pruned, key, step, dense)
-        before = accuracy(pruned, dataset.validation)
-        descend(
-            pruned,
-            dataset,
-            project.train,
-            epochs=settings.epochs,
-            learning_rate=settings.learning_rate or project.train.learning_rate / 10,
-            generator=generator,
-            masks=masks,
-            progress=_part(progress, done, settings.rounds),
-        )
-        after = accuracy(pruned, dataset.validation)
-        rounds.append(RoundStats(layers=stats, pruned=before, retrained=after))
-    unretrained = plain(module)
-    remove(unretrained, key, targets, dense)
-    return Pruning(module=pruned, unretrained=unretrained, rounds=tuple(rounds))
-
-
-def remove(
-    module: nn.Sequential, key: str, targets: Sequence[float], dense: Sequence[DenseLayer]
-) -> tuple[tuple[LayerStats, ...], dict[str, Tensor]]:
-    """Make the smallest weights of each layer zero, in place.
-
-    Parameters
-    ----------
-    module : nn.Sequential
-        Linear and ReLU only.
-    key : {"quality", "density"}
-        What the targets are: a quality times the standard deviation of the layer's weights is the
-        least magnitude that is kept; a density is the part of the weights that is kept, those of
-        the largest magnitude. Weights that are zero stay so.
-    targets : sequence of float
-        One for each layer.
-    dense : sequence of DenseLayer
-        The layers before the first removal, whose non-zero weights' standard deviations count:
-        those of the survivors would grow with every round.
-
-    Returns
-    -------
-    stats : tuple of LayerStats
-    masks : dict of str to bool[rows, columns]
-        By parameter, true where a weight is left.
-
-    Raises
-    ------
-    BadInputError
-        If a layer would have no weight left.
-    """
-    stats, masks = [], {}
-    for layer, target, start in zip(dense_layers(module), targets, dense, strict=True):
-        magnitude = layer.weight.abs()
-        if key == "quality":
-            survivors = start.weight[start.weight != 0].double()
-            deviation = survivors.std(correction=0).item() if len(survivors) else 0.0
-            mask = magnitude >= target * deviation
-        else:
-            # A stable sort: of equal weights the first ones stay.
-            ranks = magnitude.flatten().argsort(descending=True, stable=True)
-            mask = torch.zeros(magnitude.numel(), dtype=torch.bool)
-            mask[ranks[: round(target * magnitude.numel())]] = True
-            mask = mask.view_as(magnitude)
-        mask &= magnitude > 0
-        if not mask.any():
-            way_out = {"quality": "lower", "density": "raise"}[key]
-            raise BadInputError(
-                f"layer {layer.name!r} has no weight left at {key} {target:.4g}; "
-                f"{way_out} prune.{key} for it"
-            )
-        parameter = module.get_parameter(f"{layer.name}.weight")
-        parameter.data = torch.where(mask, parameter.data, 0.0)
-        masks[f"{layer.name}.weight"] = mask
-        stats.append(
-            LayerStats(
-                name=layer.name,
-                weights=mask.numel(),
-                non_zeros=int(mask.sum()),
-                threshold=magnitude[mask].min().item(),
-            )
-        )
-    return tuple(stats), masks
-
-
-def _targets(settings: PruneSettings, layers: Sequence[DenseLayer]) -> tuple[str, list[float]]:
-    key = "density" if settings.quality is None else "quality"
-    target = getattr(settings, key)
-    if not isinstance(target, tuple):
-        return key, [target] * len(layers)
-    if len(target) != len(layers):
+    check_fits(pruned, dataset)
+    if dataset is None and settings.epochs:
         raise BadInputError(
-            f"prune.{key} must have one number for each of the model's {len(layers)} layers, "
-            f"not {len(target)}"
+            f'prune.epochs must be 0 where data.name is "none", not {settings.epochs}; '
+            "give 0 to prune without retraining, or name a set of examples"
         )
-    return key, [*target]
+    goal = target.find(project, pruned, dataset, scan)
+    resume = Resume(
+        folder if settings.epochs else None, lambda: _causes(project, pruned, dataset, goal)
+    )
+    method = _Method(project, dataset, goal, resume, progress, log)
+    for done in range(len(method.finished), method.rounds):
+        method.round(pruned, done)
+    unretrained = pruned
+    if settings.epochs:
+        unretrained = plain(module)
+        cut(unretrained, goal.masks(unretrained, 1.0))
+    return Pruning(
+        module=pruned,
+        unretrained=unretrained,
+        rounds=tuple(_round(entry) for entry in method.finished),
+    )
 
 
-def _approach(
-    key: str, targets: Sequence[float], dense: Sequence[DenseLayer], part: float
-) -> list[float]:
-    """Go a ``part`` of the way, 0 to 1, from what each layer has to its target."""
-    if key == "quality":
-        return [target * part for target in targets]
-    steps = []
-    for target, layer in zip(targets, dense, strict=True):
-        start = layer.weight.count_nonzero().item() / layer.weight.numel()
-        # At the end exactly the target, whatever the power rounds to.
-        steps.append(start ** (1 - part) * target**part if target < start and part < 1 else target)
-    return steps
+class _Method:
+    """The rounds of one pruning, and what its state remembers of them, as JSON values."""
+
+    def __init__(
+        self,
+        project: Project,
+        dataset: Dataset | None,
+        goal: Target,
+        resume: Resume,
+        progress: Progress,
+        log: Log,
+    ) -> None:
+        self._project, self._dataset, self._goal = project, dataset, goal
+        self._resume, self._progress, self._log = resume, progress, log
+        self._smooth = project.prune.schedule == "smooth"
+        self.rounds = 1 if self._smooth else project.prune.rounds
+        self._generator = torch.Generator().manual_seed(project.seed)
+        self._goes_on = bool(resume.description)
+        about = resume.description
+        self.finished: list[dict[str, Any]] = about.setdefault("finished", [])
+        self._now: dict[str, Any] = about.setdefault("now", {})
+
+    def round(self, module: nn.Sequential, done: int) -> None:
+        """Prune and retrain once, in place, after so many rounds are done."""
+        settings = self._project.prune
+        held = self._start(module, done)
+        if self._dataset is not None and settings.epochs:
+            given = {"l1": settings.l1, "weight_decay": settings.weight_decay}
+            changes = {key: value for key, value in given.items() if value is not None}
+            descend(
+                module,
+                self._dataset,
+                self._project.train.model_copy(update=changes),
+                epochs=settings.epochs,
+                learning_rate=settings.learning_rate or self._project.train.learning_rate / 10,
+                generator=self._generator,
+                masks=held,
+                freeze=settings.freeze,
+                progress=_part(self._progress, done, self.rounds),
+                log=lambda name, value, epoch: self._log(
+                    name, value, done * settings.epochs + epoch
+                ),
+                resume=self._resume,
+            )
+        self.finished.append({**self._now, "retrained": self._watched(module)})
+
+    def _start(self, module: nn.Sequential, done: int) -> Held:
+        """Choose the masks of a round, or make room for those of a run that goes on."""
+        settings = self._project.prune
+
+        def choose(part: float) -> Masks:
+            masks = self._goal.masks(module, part, smooth=True)
+            self._now.update(layers=_layers(module, masks), pruned=None)
+            return masks
+
+        goes_on, self._goes_on = self._goes_on, False
+        if self._smooth and settings.epochs:
+            return Ramp(
+                choose, ramp=settings.ramp, regrow=settings.regrow, dropout=settings.dropout
+            )
+        if goes_on:
+            return Held({}, dropout=settings.dropout)
+        masks = self._goal.masks(module, (done + 1) / self.rounds)
+        cut(module, masks)
+        self._now.update(layers=_layers(module, masks), pruned=self._watched(module))
+        return Held(masks, dropout=settings.dropout)
+
+    def _watched(self, module: nn.Module) -> float | None:
+        return None if self._dataset is None else accuracy(module, self._dataset.watched)
+
+
+def _layers(module: nn.Sequential, masks: Masks) -> list[dict[str, Any]]:
+    """Describe what masks leave, as :class:`LayerStats` does."""
+    found = []
+    for name, mask in masks.items():
+        weight = module.get_parameter(name).detach()
+        least = weight.abs().masked_fill_(~mask, torch.inf).min()
+        stats = LayerStats(
+            name=name.removesuffix(".weight"),
+            weights=mask.numel(),
+            non_zeros=int(mask.count_nonzero()),
+            threshold=least.item(),
+        )
+        found.append(asdict(stats))
+    return found
+
+
+def _round(entry: Mapping[str, Any]) -> RoundStats:
+    layers = tuple(LayerStats(**layer) for layer in entry["layers"])
+    return RoundStats(layers=layers, pruned=entry["pruned"], retrained=entry["retrained"])
+
+
+def _causes(
+    project: Project, module: nn.Module, dataset: Dataset | None, goal: Target
+) -> dict[str, Any]:
+    sections = ("seed", "data", "train", "prune")
+    found = causes(project, sections, module, dataset)
+    # What is derived from the scan, the device, or the number of PEs.
+    return found | {"target of pruning": {"values": goal.values, "groups": goal.groups}}
 
 
 def _part(progress: Progress, done: int, rounds: int) -> Progress:

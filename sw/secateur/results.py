@@ -40,7 +40,7 @@ class Result(_Checked):
 
 
 class _Train(Result):
-    accuracy: Fraction
+    accuracy: Fraction | None  # None without examples
 
 
 class _PrunedLayer(_Checked):
@@ -50,8 +50,8 @@ class _PrunedLayer(_Checked):
 
 
 class _Prune(Result):
-    accuracy: Fraction
-    accuracy_before_retraining: Fraction
+    accuracy: Fraction | None
+    accuracy_before_retraining: Fraction | None
     layers: Annotated[list[_PrunedLayer], Field(min_length=1)]
 
 

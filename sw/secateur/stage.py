@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Literal
 
 from secateur import distributed
 from secateur.errors import BadInputError, CheckFailedError
+from secateur.logs import unlogged
 from secateur.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from secateur.logs import Log
     from secateur.progress import Progress
     from secateur.project import Project
 
@@ -49,6 +51,11 @@ class Context:
         fails, whose error then has a note that names it, and deleted otherwise.
     progress : callable
         To be called now and then in anything that takes over a second.
+    resume : Path, optional
+        A folder, not yet made, for what a run that is broken off goes on from. It is kept if the
+        stage fails or is killed, and deleted when it has ended well.
+    log : callable
+        Given the curves of a training.
     """
 
     project: Project
@@ -56,6 +63,8 @@ class Context:
     outputs: Mapping[str, Path]
     work: Path
     progress: Progress
+    resume: Path | None = None
+    log: Log = unlogged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +95,10 @@ class Stage:
         Distributions whose versions decide its result.
     programs : callable
         Gives the versions of programs of the system's that decide its result, by any name.
+    more_settings : callable
+        Gives further sections that decide its result with the values that a project has.
+    curves : bool
+        Whether it trains, and so has curves to log.
     shared : bool
         Whether several processes under torchrun may share its work.
     """
@@ -102,6 +115,8 @@ class Stage:
     settings: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     programs: Callable[[Project], dict[str, str]] = lambda _: {}
+    more_settings: Callable[[Project], tuple[str, ...]] = lambda _: ()
+    curves: bool = False
     shared: bool = False
 
 
@@ -154,8 +169,14 @@ def execute(
     inputs: Mapping[str, Path],
     work: Path,
     progress: Progress = silent,
+    *,
+    resume: Path | None = None,
+    log: Log = unlogged,
 ) -> Iterator[Path]:
     """Run a stage in ``work``, made for it; within the context, a folder there has its outputs.
+
+    Where ``resume`` is given, the stage keeps there what it can go on from, until the context has
+    ended well.
 
     Raises
     ------
@@ -174,6 +195,8 @@ def execute(
         outputs={name: made / name for name in stage.outputs},
         work=scratch,
         progress=progress,
+        resume=resume,
+        log=log,
     )
     try:
         stage.run(context)
@@ -194,6 +217,8 @@ def execute(
             ) from None
         raise
     shutil.rmtree(work)
+    if resume is not None and distributed.is_primary():
+        shutil.rmtree(resume, ignore_errors=True)
 
 
 def run_alone(
@@ -204,6 +229,7 @@ def run_alone(
     progress: Progress = silent,
     *,
     project_file: Path | None = None,
+    log: Log = unlogged,
 ) -> list[Path]:
     """Run one stage on files that exist, and put its results at ``output`` and beside it.
 
@@ -223,6 +249,8 @@ def run_alone(
         Told of what is done.
     project_file : Path, optional
         What the settings were read from, so that no result replaces it.
+    log : callable
+        Given the curves of a training.
 
     Returns
     -------
@@ -246,9 +274,11 @@ def run_alone(
         _check_places(stage, places, [path for path in read if path is not None])
     # A name that nothing has: whatever lies there, and other commands, are left alone.
     work = folder / f".{output.name}.{secrets.token_hex(8)}"
+    # A name that is the same next time.
+    resume = folder / f".{output.name}.resume"
     with (
         distributed.together(),
-        execute(stage, project, inputs, work, progress) as made,
+        execute(stage, project, inputs, work, progress, resume=resume, log=log) as made,
         _writing(folder),
     ):
         for name, place in zip(stage.outputs, places, strict=True):

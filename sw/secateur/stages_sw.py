@@ -15,9 +15,13 @@ from secateur.stage import Stage
 from secateur.summary import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from torch import nn
+
+    from secateur.dataset import Dataset
+    from secateur.prune import LayerStats
     from secateur.stage import Context
 
 __all__ = ["ENCODE", "PRUNE", "QUANTIZE", "REPORT", "TRAIN"]
@@ -32,17 +36,26 @@ def _digests(files: Mapping[str, Path], name: str) -> dict[str, str]:
     return {name: digest_file(files[name])}
 
 
+def _accuracy(module: nn.Module, dataset: Dataset | None) -> float | None:
+    """Give the accuracy on the test split; None, where there are no examples."""
+    from secateur import model
+
+    return None if dataset is None else model.accuracy(module, dataset.test)
+
+
 def _train(context: Context) -> None:
-    from secateur import checkpoint, data, model
+    from secateur import checkpoint, data
     from secateur.train import train
 
     dataset = data.load(context.project.data, context.project.data_file)
-    module = train(context.project, dataset, context.progress)
+    module = train(
+        context.project, dataset, context.progress, folder=context.resume, log=context.log
+    )
     checkpoint.save(module, context.outputs["model.safetensors"])
     _write(
         context.outputs["train.json"],
         {
-            "accuracy": model.accuracy(module, dataset.test),
+            "accuracy": _accuracy(module, dataset),
             "digests": _digests(context.outputs, "model.safetensors"),
         },
     )
@@ -51,48 +64,87 @@ def _train(context: Context) -> None:
 TRAIN = Stage(
     name="train",
     summary="train the dense network, or take the trained one that the project names",
-    description="Train the dense network of PROJECT, or load the checkpoint that it names.",
+    description=(
+        "Train the dense network of PROJECT, or load the checkpoint that it names. A training that "
+        "was broken off goes on where it was, and ends as if it had not been."
+    ),
     example="secateur train examples/digits.toml -o build/model.safetensors",
     layer="sw",
     run=_train,
     outputs=("model.safetensors", "train.json"),
     settings=("seed", "data", "network", "train"),
     tools=("torch", "numpy", "safetensors", "scikit-learn"),
+    curves=True,
     shared=True,
 )
 
 
 def _prune(context: Context) -> None:
-    from secateur import checkpoint, data, model
+    from secateur import checkpoint, data
     from secateur.prune import prune
 
     dataset = data.load(context.project.data, context.project.data_file)
     module = checkpoint.load(context.inputs["model.safetensors"]).module
-    pruning = prune(module, context.project, dataset, context.progress)
+    scan = context.inputs.get("sensitivity.json")
+    pruning = prune(
+        module,
+        context.project,
+        dataset,
+        context.progress,
+        scan=None if scan is None else json.loads(scan.read_text()),
+        folder=context.resume,
+        log=context.log,
+    )
     checkpoint.save(pruning.module, context.outputs["pruned.safetensors"])
     _write(
         context.outputs["prune.json"],
         {
-            "accuracy_before_retraining": model.accuracy(pruning.unretrained, dataset.test),
-            "accuracy": model.accuracy(pruning.module, dataset.test),
+            "accuracy_before_retraining": _accuracy(pruning.unretrained, dataset),
+            "accuracy": _accuracy(pruning.module, dataset),
             "digests": {
                 **_digests(context.inputs, "model.safetensors"),
                 **_digests(context.outputs, "pruned.safetensors"),
             },
-            "layers": [
-                {"name": layer.name, "weights": layer.weights, "nonzeros": layer.non_zeros}
-                for layer in pruning.layers
+            "layers": _pruned_layers(pruning.layers),
+            # Accuracies of the split that is watched while learning.
+            "rounds": [
+                {
+                    "accuracy_before_retraining": each.pruned,
+                    "accuracy": each.retrained,
+                    "layers": _pruned_layers(each.layers),
+                }
+                for each in pruning.rounds
             ],
         },
     )
+
+
+def _pruned_layers(layers: Iterable[LayerStats]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": layer.name,
+            "weights": layer.weights,
+            "nonzeros": layer.non_zeros,
+            "threshold": layer.threshold,
+        }
+        for layer in layers
+    ]
+
+
+def _pruned_for(project: Project) -> tuple[str, ...]:
+    """Name the sections that say what the network is pruned for, where it is for something."""
+    settings = project.prune
+    fit = ("engine", "quantize", "synthesize") if settings.fit is not None else ()
+    return fit or (("engine",) if settings.balance else ())
 
 
 PRUNE = Stage(
     name="prune",
     summary="remove the connections of small magnitude and retrain the rest",
     description=(
-        "Remove the connections of small magnitude, in rounds, and retrain the rest from the "
-        "values that they have. Removed connections stay zero."
+        "Remove the connections of small magnitude, in rounds or smoothly, and retrain the rest "
+        "from the values that they have. Removed connections stay zero. A run that was broken off "
+        "goes on where it was, and ends as if it had not been."
     ),
     example=(
         "secateur prune examples/digits.toml build/model.safetensors -o build/pruned.safetensors"
@@ -100,9 +152,12 @@ PRUNE = Stage(
     layer="sw",
     run=_prune,
     inputs=("model.safetensors",),
+    optional=("sensitivity.json",),
     outputs=("pruned.safetensors", "prune.json"),
     settings=("seed", "data", "train", "prune"),
+    more_settings=_pruned_for,
     tools=("torch", "numpy", "safetensors", "scikit-learn"),
+    curves=True,
     shared=True,
 )
 

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from secateur import checkpoint
+from secateur import checkpoint, parallel
 from secateur.errors import BadInputError
-from secateur.model import accuracy, build, dense_layers
+from secateur.logs import unlogged
+from secateur.masking import Held
+from secateur.model import accuracy, weighted
 from secateur.progress import silent
+from secateur.regularize import add_l1, resting
+from secateur.repeatable import placed, reproducible
+from secateur.resume import Resume, causes
+from secateur.state import restore, state
+from secateur.trace import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
-    from secateur.data import Dataset
+    from secateur.dataset import Dataset
+    from secateur.logs import Log
     from secateur.progress import Progress
     from secateur.project import Project
     from secateur.settings import TrainSettings
@@ -28,59 +36,94 @@ if TYPE_CHECKING:
 __all__ = ["check_fits", "descend", "reproducible", "train"]
 
 
-@contextmanager
-def reproducible() -> Iterator[None]:
-    """Compute the same on every run: one thread, since sums depend on how they are shared out."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)
-
-
-def train(project: Project, dataset: Dataset, progress: Progress = silent) -> nn.Sequential:
+def train(
+    project: Project,
+    dataset: Dataset | None,
+    progress: Progress = silent,
+    *,
+    folder: Path | None = None,
+    log: Log = unlogged,
+) -> nn.Sequential:
     """Train the network that a project describes, or load the trained one that it names.
+
+    Parameters
+    ----------
+    project : Project
+    dataset : Dataset, optional
+        Where there is none, the network has its initial weights.
+    progress : callable
+        Told after every epoch.
+    folder : Path, optional
+        Keeps the state after every epoch; a run that finds one goes on from there.
+    log : callable
+        Given the loss and the watched accuracy of every epoch.
 
     Returns
     -------
     nn.Sequential
-        Linear and ReLU only.
+        Plain; see :func:`secateur.trace.plain`.
 
     Raises
     ------
     BadInputError
-        If the project's checkpoint cannot be used with ``dataset``, or training diverges.
+        If the project's checkpoint cannot be used with ``dataset``, training diverges, or the
+        folder holds the state of another run.
     """
     if project.checkpoint is not None:
         module = checkpoint.load(project.checkpoint).module
         check_fits(module, dataset)
         return module
+    if dataset is None and project.train.epochs:
+        raise BadInputError(
+            f'train.epochs must be 0 where data.name is "none", not {project.train.epochs}; '
+            "give 0 for the network's initial weights, or name a set of examples"
+        )
+    from secateur import architectures  # pyright: ignore
+
     generator = torch.Generator().manual_seed(project.seed)
-    module = build(dataset.features, project.network.hidden, dataset.classes, generator)
-    descend(
-        module,
-        dataset,
-        project.train,
-        epochs=project.train.epochs,
-        learning_rate=project.train.learning_rate,
-        generator=generator,
-        progress=progress,
-    )
+    shape, classes = ((), 0) if dataset is None else (dataset.shape, dataset.classes)
+    module = architectures.build(project.network, shape, classes, generator)
+    if dataset is not None:
+        check_fits(module, dataset)
+        sections = ("seed", "data", "network", "train")
+        descend(
+            module,
+            dataset,
+            project.train,
+            epochs=project.train.epochs,
+            learning_rate=project.train.learning_rate,
+            generator=generator,
+            progress=progress,
+            log=log,
+            resume=Resume(folder, lambda: causes(project, sections, module, dataset)),
+        )
     return module
 
 
-def check_fits(module: nn.Module, dataset: Dataset) -> None:
+def check_fits(module: nn.Module, dataset: Dataset | None) -> None:
     """Refuse a module whose inputs or outputs are not those of ``dataset``."""
-    layers = dense_layers(module)
-    inputs, outputs = layers[0].weight.shape[1], layers[-1].weight.shape[0]
-    if (inputs, outputs) != (dataset.features, dataset.classes):
+    if dataset is None:
+        return
+    given = plain(module).eval()
+    try:
+        with torch.no_grad():
+            fits = given(torch.zeros(1, *dataset.shape)).shape == (1, dataset.classes)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        (first, head), *_, (last, tail) = [*weighted(given).items()] * 2
+        shape = " x ".join(map(str, dataset.shape))
         raise BadInputError(
-            f"the model must have the {dataset.features} inputs and {dataset.classes} outputs of "
-            f"{dataset.name!r}, not {inputs} and {outputs}; give a model that was trained on it"
+            f"the model must take the {shape} inputs of {dataset.name!r} and give its "
+            f"{dataset.classes} classes, but its first layer, {first!r}, takes {_takes(head)} and "
+            f"its last, {last!r}, gives {tail.weight.shape[0]}; give a model that was trained on it"
         )
+
+
+def _takes(layer: nn.Linear | nn.Conv2d) -> str:
+    if isinstance(layer, nn.Linear):
+        return str(layer.in_features)
+    return f"{layer.in_channels} channels"
 
 
 def descend(
@@ -91,68 +134,117 @@ def descend(
     epochs: int,
     learning_rate: float,
     generator: torch.Generator,
-    masks: Mapping[str, Tensor] | None = None,
+    masks: Mapping[str, Tensor] | Held | None = None,
+    freeze: bool = False,
     progress: Progress = silent,
+    log: Log = unlogged,
+    resume: Resume | None = None,
 ) -> None:
     """Minimise the cross-entropy on the training split, in place.
 
-    The learning rate falls from ``learning_rate`` to zero along half a cosine.
+    The learning rate falls from ``learning_rate`` to zero along half a cosine, a little every step.
+    Where a process group runs, each process computes its share of every batch, and all of them end
+    with the same module.
 
     Parameters
     ----------
     module : nn.Module
     dataset : Dataset
-        The validation split is only watched.
+        Of the watched split, nothing is learnt.
     settings : TrainSettings
-        The optimizer and its batches.
+        The optimizer, its batches, L1 and L2.
     epochs : int
     learning_rate : float
     generator : torch.Generator
-        Shuffles the examples.
-    masks : mapping of str to bool[rows, columns], optional
-        By parameter: where false, the parameter, which must be zero there, stays zero.
+        Shuffles the examples, and seeds dropout.
+    masks : mapping of str to bool tensor, or Held, optional
+        By parameter: where false, the parameter is and stays zero.
+    freeze : bool
+        Whether convolutions rest in the first half of the epochs and fully connected layers in the
+        second.
     progress : callable
         Told after every epoch.
+    log : callable
+        Given the loss, the watched accuracy and, with masks, the density of every epoch.
+    resume : Resume, optional
+        Keeps the state after every epoch; a run that is found there goes on.
 
     Raises
     ------
     BadInputError
-        If the loss becomes infinite or NaN.
+        If the loss or a weight becomes infinite or NaN.
     """
-    x = torch.from_numpy(dataset.train.x)
-    labels = torch.from_numpy(dataset.train.labels)
-    frozen = [(module.get_parameter(name), mask) for name, mask in (masks or {}).items()]
-    optimizer = _optimizer(module, settings)
-    with reproducible():
-        for epoch in range(epochs):
-            rate = learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            total = 0.0
-            for batch in torch.randperm(len(x), generator=generator).split(settings.batch_size):
-                optimizer.zero_grad()
-                loss = F.cross_entropy(module(x[batch]), labels[batch])
-                loss.backward()
-                for parameter, mask in frozen:
-                    # With a zero gradient the momentum, and weight decay of a zero, stay zero too.
-                    assert parameter.grad is not None
-                    parameter.grad.mul_(mask)
-                optimizer.step()
-                total += loss.item() * len(batch)
-            if not math.isfinite(total):
-                raise BadInputError(
-                    f"training diverged in epoch {epoch + 1} at learning rate {rate:.3g}; "
-                    f"lower the learning rate"
-                )
-            progress(
-                epoch + 1,
-                epochs,
-                f"loss {total / len(x):.4f}, validation {accuracy(module, dataset.validation):.1%}",
-            )
+    held = masks if isinstance(masks, Held) else Held(masks or {})
+    resume = resume or Resume()
+    with reproducible(), placed(module) as (device, memory_format):
+        optimizer = _optimizer(module, settings)
+        kept = resume.take()
+        first = 0 if kept is None else restore(kept, module, optimizer, held, generator)
+        parallel.agree({"epoch": torch.tensor(first)}, "state of the run that was broken off")
+        x = torch.from_numpy(dataset.train.x).to(device)
+        labels = torch.from_numpy(dataset.train.labels).to(device)
+        each = math.ceil(len(x) / settings.batch_size)  # steps
+        replica = parallel.replicated(module.train())
+        parameters = [*module.parameters()]
+        with held.on(module, optimizer, steps=epochs * each, done=first * each):
+            for epoch in range(first, epochs):
+                # Dropout draws from the global generator. What it draws is settled here, so that
+                # a run can go on at any epoch.
+                seed = int(torch.randint(2**62, (), generator=generator))
+                torch.manual_seed(seed + parallel.rank())
+                order = torch.randperm(len(x), generator=generator).to(device)
+                frozen = resting(module, epoch / epochs) if freeze else []
+                total, rate = torch.zeros((), device=device), 0.0
+                for step, batch in enumerate(order.split(settings.batch_size), epoch * each):
+                    held.before_step(step)
+                    rate = learning_rate * (1 + math.cos(math.pi * step / (epochs * each))) / 2
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+                    mine = parallel.share(batch)
+                    inputs = x[mine].contiguous(memory_format=memory_format)
+                    # Not the mean, since the processes' shares may differ by one example.
+                    loss = F.cross_entropy(replica(inputs), labels[mine], reduction="sum")
+                    (loss * (parallel.size() / len(batch))).backward()
+                    if settings.l1:
+                        add_l1(parameters, settings.l1)
+                    held.after_backward()
+                    for parameter in frozen:
+                        parameter.grad = None  # the optimizer leaves its momentum alone, too
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    total += loss.detach()
+                mean = parallel.total(total).item() / len(x)
+                _check_finite(module, mean, epoch, rate, resume)
+                right = accuracy(module, dataset.watched)
+                note = f"loss {mean:.4f}, validation {right:.1%}"
+                log("loss", mean, epoch + 1)
+                log("accuracy", right, epoch + 1)
+                if held.masks:
+                    log("density", held.density, epoch + 1)
+                    note += f", density {held.density:.2%}"
+                progress(epoch + 1, epochs, note)
+                resume.keep(state(epoch + 1, module, optimizer, held, generator))
+
+
+def _check_finite(module: nn.Module, loss: float, epoch: int, rate: float, resume: Resume) -> None:
+    """Stop a training that diverges, before its state is kept."""
+    bad = [name for name, value in module.named_parameters() if not torch.isfinite(value).all()]
+    if bad:
+        layer, _, kind = bad[0].rpartition(".")
+        where = f"layer {layer!r}: {kind} holds NaN or infinity"
+    elif not math.isfinite(loss):
+        where = "the loss is not finite"
+    else:
+        return
+    raise BadInputError(
+        f"training diverged in epoch {epoch + 1} at learning rate {rate:.3g} ({where}); "
+        f"lower the learning rate{resume.note}"
+    )
 
 
 def _optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     parameters, decay = module.parameters(), settings.weight_decay
     if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=0.0, weight_decay=decay)
-    return torch.optim.SGD(parameters, lr=0.0, momentum=settings.momentum, weight_decay=decay)
+        return torch.optim.Adam(parameters, lr=0.0, weight_decay=decay, fused=True)
+    momentum = settings.momentum
+    return torch.optim.SGD(parameters, lr=0.0, momentum=momentum, weight_decay=decay, fused=True)

@@ -1,0 +1,50 @@
+"""Curves of a training, for whoever wants to see more than its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from secateur.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Log", "tensorboard", "unlogged"]
+
+#: ``log(name, value, epoch)``: one point of the curve of that name, epochs from 1.
+Log = Callable[[str, float, int], None]
+
+
+def unlogged(name: str, value: float, epoch: int) -> None:
+    """Keep nothing."""
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[Log]:
+    """Write curves for TensorBoard.
+
+    Raises
+    ------
+    BadInputError
+        If TensorBoard is not installed, or the folder cannot be written.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise
+        raise BadInputError(
+            "--tensorboard needs TensorBoard, which is not installed; "
+            "run `pip install secateur[tensorboard]`"
+        ) from None
+    try:
+        writer = SummaryWriter(str(folder))
+    except OSError as error:
+        raise BadInputError(
+            f"{folder} cannot be written: {error.strerror}; give another folder for --tensorboard"
+        ) from None
+    with writer:
+        yield writer.add_scalar

@@ -1,0 +1,140 @@
+"""What a pruning aims at, and the masks on the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from secateur import threshold
+from secateur.errors import BadInputError
+from secateur.model import weighted
+from secateur.schedule import approach, cubic
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from secateur.dataset import Dataset
+    from secateur.project import Project
+    from secateur.threshold import Masks
+
+__all__ = ["Target", "find"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A quality or a density of each layer, or a budget for all of them.
+
+    Parameters
+    ----------
+    key : {"quality", "density", "budget"}
+    values : dict of str to float
+        By parameter; of a budget all the same.
+    starts : dict of str to float
+        The same of the network that is given: quality 0, and densities of what is not zero.
+    deviations : dict of str to float
+        Standard deviations of the weights that are given, by parameter.
+    groups : int
+        Groups of rows that keep equally many weights; see :func:`secateur.threshold.by_density`.
+    """
+
+    key: str
+    values: dict[str, float]
+    starts: dict[str, float]
+    deviations: dict[str, float]
+    groups: int = 1
+
+    def masks(self, module: nn.Sequential, part: float, *, smooth: bool = False) -> Masks:
+        """Choose masks by the weights of ``module``, a part of the way to the target, 0 to 1.
+
+        Raises
+        ------
+        BadInputError
+            If a layer would have no weight left.
+        """
+        steps = {
+            name: cubic(self.starts[name], value, part)
+            if smooth
+            else approach(self.key, self.starts[name], value, part)
+            for name, value in self.values.items()
+        }
+        found = weights(module)
+        if self.key == "quality":
+            return threshold.by_quality(found, steps, self.deviations, groups=self.groups)
+        if self.key == "density":
+            return threshold.by_density(found, steps, groups=self.groups)
+        return threshold.by_budget(found, next(iter(steps.values())), groups=self.groups)
+
+
+def weights(module: nn.Sequential) -> dict[str, Tensor]:
+    """Give the weights of a plain module by parameter, sharing their memory."""
+    return {f"{name}.weight": layer.weight.detach() for name, layer in weighted(module).items()}
+
+
+def find(
+    project: Project,
+    module: nn.Sequential,
+    dataset: Dataset | None,
+    scan: Mapping[str, Any] | None = None,
+) -> Target:
+    """Make the target that a project gives for a plain module.
+
+    Parameters
+    ----------
+    project : Project
+    module : nn.Sequential
+    dataset : Dataset, optional
+        What the capacity of a device is measured with.
+    scan : mapping, optional
+        The sensitivity scan that the target ``loss`` goes by.
+
+    Raises
+    ------
+    BadInputError
+        If there is not one target for each layer, or no scan where one is needed.
+    """
+    settings = project.prune
+    key, value = settings.target
+    names = [*weighted(module)]
+    if key == "loss":
+        from secateur.sensitivity import choose  # pyright: ignore[reportMissingImports]
+
+        if scan is None:
+            raise BadInputError(
+                "prune.loss needs the sensitivity of the layers; run `secateur sensitivity` first"
+            )
+        key, value = "density", choose(scan, value)
+    elif key == "fit":
+        from secateur.capacity import budget  # pyright: ignore[reportMissingImports]
+
+        key, value = "budget", budget(module, project, dataset)
+    found = weights(module)
+    sizes = {name: weight.numel() for name, weight in found.items()}
+    left = {name: int(weight.count_nonzero()) for name, weight in found.items()}
+    if key == "quality":
+        starts = dict.fromkeys(found, 0.0)
+    elif key == "budget":
+        starts = dict.fromkeys(found, sum(left.values()) / sum(sizes.values()))
+    else:
+        starts = {name: left[name] / sizes[name] for name in found}
+    return Target(
+        key=key,
+        values=dict(zip(found, _each(key, value, names), strict=True)),
+        starts=starts,
+        deviations=threshold.deviations(found) if key == "quality" else {},
+        groups=project.engine.pes if settings.balance else 1,
+    )
+
+
+def _each(key: str, value: Any, names: list[str]) -> list[float]:
+    """Give one value for each layer."""
+    if isinstance(value, Mapping):
+        return [value[name] for name in names]
+    if not isinstance(value, tuple):
+        return [value] * len(names)
+    if len(value) != len(names):
+        raise BadInputError(
+            f"prune.{key} must have one number for each of the model's {len(names)} layers, "
+            f"not {len(value)}"
+        )
+    return [*value]
