@@ -2,7 +2,8 @@
 
 A mask is true where a weight is left. Masks are kept by parameter, as the weights are, so that
 ``module.get_parameter(key)`` is what a mask belongs to. Nothing here changes a weight. A layer of
-100 million weights takes a second: nothing is sorted that cannot be left.
+100 million weights takes seconds: it is divided in linear time, and nothing is sorted whose fate
+is certain.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def by_budget(weights: Mapping[str, Tensor], density: float, *, groups: int = 1)
     """
     arrays = {key: _values(weight) for key, weight in weights.items()}
     budget = round(density * sum(values.size for values in arrays.values()))
-    counts = _counts([_scores(values, budget) for values in arrays.values()], budget)
+    counts = _counts([*arrays.values()], budget)
     return {
         key: _mask(
             key,
@@ -190,15 +191,10 @@ def _values(weight: Tensor) -> NDArray[np.float32]:
 
 
 def _deviation(values: NDArray[np.float32]) -> float:
-    survivors = values[values != 0]
-    if not survivors.size:
+    if not (count := int(np.count_nonzero(values))):
         return 0.0
-    mean = survivors.mean(dtype=np.float64)
-    squares = sum(
-        np.square(survivors[first : first + _CHUNK] - mean).sum()
-        for first in range(0, survivors.size, _CHUNK)
-    )
-    return float(np.sqrt(squares / survivors.size))
+    mean = float(values.sum(dtype=np.float64)) / count
+    return (_sum_of_squares(values.reshape(-1), mean) / count) ** 0.5
 
 
 def _mask(
@@ -266,28 +262,51 @@ def _shares(available: list[int], count: int) -> list[int]:
     return shares
 
 
-def _scores(values: NDArray[np.float32], most: int) -> NDArray[np.float64]:
-    """Score the weights of a layer that a budget of ``most`` can keep, in descending order."""
-    count = min(most, int(np.count_nonzero(values)))
-    magnitudes = np.abs(values).ravel()
-    if 0 < count < magnitudes.size:
-        magnitudes.partition(magnitudes.size - count)
-    largest = magnitudes[magnitudes.size - count :]
-    largest.sort()
-    squares = np.square(largest[::-1], dtype=np.float64)
-    return np.divide(squares, np.cumsum(squares), out=squares)
+def _counts(layers: list[NDArray[np.float32]], budget: int) -> list[int]:
+    """Count what a budget for all layers leaves of each.
 
-
-def _counts(scores: list[NDArray[np.float64]], budget: int) -> list[int]:
-    """Count the scores of each layer that are among the ``budget`` best."""
+    Whatever the others' scores are, no layer keeps more than the budget or loses more than is
+    lost in all. Only the weights between are scored: with two layers as many of the larger as of
+    the smaller one.
+    """
+    sizes = [int(np.count_nonzero(values)) for values in layers]
+    budget = min(budget, sum(sizes))
+    counts = [max(0, size - (sum(sizes) - budget)) for size in sizes]
+    budget_left = budget - sum(counts)
+    scores = [
+        _scores(values, safe, min(size, budget))
+        for values, safe, size in zip(layers, counts, sizes, strict=True)
+    ]
     every = np.concatenate(scores)
-    if budget >= every.size:
-        return [part.size for part in scores]
-    every.partition(every.size - budget - 1)
+    if not every.size:
+        return counts
+    every.partition(every.size - budget_left - 1)
     # The best of those that go: what is better stays. Scores of one layer differ from each other.
-    best = every[-budget - 1]
-    counts = [int(np.count_nonzero(part > best)) for part in scores]
+    best = every[every.size - budget_left - 1]
+    stay = [int(np.count_nonzero(part > best)) for part in scores]
     for index, part in enumerate(scores):
-        if sum(counts) < budget and counts[index] < part.size and part[counts[index]] == best:
-            counts[index] += 1
-    return counts
+        if sum(stay) < budget_left and stay[index] < part.size and part[stay[index]] == best:
+            stay[index] += 1
+    return [safe + more for safe, more in zip(counts, stay, strict=True)]
+
+
+def _scores(values: NDArray[np.float32], first: int, last: int) -> NDArray[np.float64]:
+    """Score the weights of a layer from rank ``first`` to before ``last``, the largest being 0."""
+    if first == last:
+        return np.empty(0)
+    magnitudes = np.abs(values).ravel()
+    magnitudes.partition(magnitudes.size - last)
+    largest = magnitudes[magnitudes.size - last :]
+    largest.partition(last - first - 1)
+    ranked = np.sort(largest[: last - first])[::-1]
+    larger = _sum_of_squares(largest[last - first :])
+    squares = np.square(ranked, dtype=np.float64)
+    sums = np.cumsum(squares)
+    sums += larger
+    return np.divide(squares, sums, out=squares)
+
+
+def _sum_of_squares(values: NDArray[np.float32], mean: float = 0.0) -> float:
+    """Sum up the squared distances from a mean, in float64, of the values that are not zero."""
+    chunks = (values[first : first + _CHUNK] for first in range(0, values.size, _CHUNK))
+    return sum(float(np.square(chunk[chunk != 0] - np.float64(mean)).sum()) for chunk in chunks)
