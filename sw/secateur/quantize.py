@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from secateur.progress import Progress
     from secateur.settings import QuantizeSettings
 
-__all__ = ["best_fraction", "quantize"]
+__all__ = ["best_fraction", "check_accumulators", "quantize", "quantize_weights"]
 
 #: Largest shift of :class:`secateur.fixed.Requant`, bits.
 MOST_SHIFT = 47
@@ -90,9 +91,9 @@ def quantize(
     ----------
     module : nn.Module
         Any supported module; it is left as it is.
-    x : float32[n, features]
-        Calibration inputs from the training split; the first ``settings.calibration_images``
-        of them are used.
+    x : float32[n, ...]
+        Calibration inputs from the training split, taken as [n, features]; the first
+        ``settings.calibration_images`` of them are used.
     settings : QuantizeSettings
     name : str
         The network's.
@@ -108,7 +109,8 @@ def quantize(
     dense = dense_layers(module)
     columns = dense[0].weight.shape[1]
     values = np.asarray(x[: settings.calibration_images], dtype=np.float64)
-    if values.ndim != 2 or values.shape[1:] != (columns,) or not len(values):
+    values = values.reshape(len(values), math.prod(values.shape[1:]))
+    if values.shape[1:] != (columns,) or not len(values):
         raise BadInputError(
             f"calibration inputs must be at least one row of {columns} numbers, not {x.shape}; "
             f"calibrate with the examples that the model was trained on"
@@ -144,7 +146,9 @@ def _layer(
     settings: QuantizeSettings,
 ) -> Layer:
     """Quantise one layer, given its input's format and its outputs for the calibration inputs."""
-    weights, codebook, weight_fraction = _weights(dense, settings)
+    weights, codebook, weight_fraction = quantize_weights(
+        dense.weight.numpy(), settings, dense.name
+    )
     output = NumberFormat(width=settings.activation_width, signed=not dense.relu)
     accumulator_fraction = fraction + weight_fraction
     # The requantiser shifts right only, and not farther than MOST_SHIFT.
@@ -175,24 +179,65 @@ def _layer(
         weight_fraction=weight_fraction,
         output_fraction=output_fraction,
     )
-    if layer.accumulator_width > widest:
-        raise BadInputError(
-            f"layer {dense.name!r} needs accumulators of {layer.accumulator_width} bits and "
-            f"{widest} is the most; lower quantize.activation_width or quantize.weight_width"
-        )
+    check_accumulators(layer)
     return layer
 
 
-def _weights(
-    dense: DenseLayer, settings: QuantizeSettings
+def check_accumulators(layer: Layer) -> None:
+    """Refuse a layer that needs wider accumulators than the engine can have."""
+    widest = RANGES["accumulator_width"][1]
+    if layer.accumulator_width > widest:
+        raise BadInputError(
+            f"layer {layer.name!r} needs accumulators of {layer.accumulator_width} bits and "
+            f"{widest} is the most; lower quantize.activation_width or quantize.weight_width"
+        )
+
+
+def quantize_weights(
+    weights: NDArray[np.float32], settings: QuantizeSettings, name: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, int]:
-    """Give a layer's integer weights, its codebook if it is to have one, and their fraction."""
-    weights = dense.weight.double().numpy()
+    """Quantise one layer's weights: directly, or to values that they share.
+
+    Zeros cost nothing: time and memory beyond the result's go with the weights that are left.
+
+    Parameters
+    ----------
+    weights : float32[...]
+    settings : QuantizeSettings
+    name : str
+        The layer's, for messages.
+
+    Returns
+    -------
+    integers : int64[...]
+        The weights in units of ``2**-fraction``.
+    codebook : int64[values], optional
+        The values that they are drawn from, ascending, 0 among them; None for direct weights.
+    fraction : int
+        Bits after the binary point.
+
+    Raises
+    ------
+    BadInputError
+        If there is a codebook, and nothing is left that it does not round to zero.
+
+    Examples
+    --------
+    >>> from secateur.settings import QuantizeSettings
+    >>> weights = np.array([[0.5, 0.0], [-0.26, 0.24]], np.float32)
+    >>> integers, codebook, fraction = quantize_weights(
+    ...     weights, QuantizeSettings(weight_width=4, codebook_bits=2), "fc")
+    >>> integers.tolist(), codebook.tolist(), fraction
+    ([[4, 0], [-2, 2]], [-2, 0, 2, 4], 3)
+    """
     target = NumberFormat(width=settings.weight_width, signed=True)
-    survivors = weights[weights != 0]
+    places = np.nonzero(weights)
+    survivors = weights[places].astype(np.float64)
+    integers = np.zeros(weights.shape, dtype=np.int64)
     if not settings.codebook_bits or not len(survivors):
-        fraction = best_fraction(weights, target)
-        return round_to(weights, fraction, target), None, fraction
+        fraction = best_fraction(survivors, target)
+        integers[places] = round_to(survivors, fraction, target)
+        return integers, None, fraction
     # One code is zero, which padding entries need.
     shared = centroids(survivors, (1 << settings.codebook_bits) - 1)
 
@@ -202,10 +247,10 @@ def _weights(
     fraction = best_fraction(
         survivors, target, lambda fraction: nearest(values(fraction), survivors * 2.0**fraction)
     )
-    integers = nearest(values(fraction), weights * 2.0**fraction)
+    integers[places] = nearest(values(fraction), survivors * 2.0**fraction)
     if not integers.any():
         raise BadInputError(
-            f"layer {dense.name!r} has no weight left that its codebook does not round to zero; "
+            f"layer {name!r} has no weight left that its codebook does not round to zero; "
             f"raise quantize.codebook_bits or quantize.weight_width"
         )
     return integers, values(fraction), fraction

@@ -164,16 +164,19 @@ PRUNE = Stage(
 
 def _quantize(context: Context) -> None:
     from secateur import checkpoint, data, model
+    from secateur.finetune import finetune
     from secateur.quantize import quantize
 
-    project = context.project
-    dataset = data.load(project.data, project.data_file)
+    project, progress = context.project, context.progress
+    dataset = data.require(project.data, project.data_file, progress)
     module = checkpoint.load(context.inputs["pruned.safetensors"]).module
-    network = quantize(module, dataset.train.x, project.quantize, project.name, context.progress)
+    rounded = quantize(module, dataset.train.x, project.quantize, project.name, progress)
+    network = finetune(rounded, project, dataset, progress)
     network.save(context.outputs["network.safetensors"])
     _write(
         context.outputs["quantize.json"],
         {
+            "accuracy_before_retraining": model.accuracy(rounded, dataset.test),
             "accuracy": model.accuracy(network, dataset.test),
             "accumulator_width": network.accumulator_width,
             "digests": {
@@ -189,8 +192,8 @@ QUANTIZE = Stage(
     summary="turn the model into integers, which are what the hardware computes",
     description=(
         "Turn weights, biases and activations into integers with scales that are powers of two, "
-        "calibrated on training examples. The result is the definition of what the hardware "
-        "computes."
+        "calibrated on training examples, and retrain them as far as the project says. The result "
+        "is the definition of what the hardware computes."
     ),
     example=(
         "secateur quantize examples/digits.toml build/pruned.safetensors "
@@ -200,7 +203,7 @@ QUANTIZE = Stage(
     run=_quantize,
     inputs=("pruned.safetensors",),
     outputs=("network.safetensors", "quantize.json"),
-    settings=("name", "data", "quantize"),
+    settings=("name", "seed", "data", "train", "quantize"),
     tools=("torch", "numpy", "safetensors", "scikit-learn"),
 )
 

@@ -1,0 +1,188 @@
+"""The integer network that learns: equal to the integer network, and gradients by hand."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secateur.fixed import NumberFormat, Requant
+from secateur.network import Layer, Network
+from secateur.straight_through import IntegerNetwork
+
+
+def network(
+    seed: int, sizes: list[int], widths: list[int], weight_width: int, codes: int, relu: bool
+) -> Network:
+    """Draw a network of any formats; ``codes`` is 0 for direct weights."""
+    rng = np.random.default_rng(seed)
+    formats = [NumberFormat(width=width, signed=bool(rng.integers(2))) for width in widths]
+    layers = []
+    fraction = int(rng.integers(-9, 10))
+    for index, (columns, rows) in enumerate(itertools.pairwise(sizes)):
+        half = 1 << (weight_width - 1)
+        codebook = None
+        if codes:
+            values = rng.choice(np.setdiff1d(np.arange(-half, half), 0), min(codes, 2 * half - 1))
+            codebook = np.unique(np.append(values, 0))
+        weights = (
+            rng.integers(-half, half, (rows, columns))
+            if codebook is None
+            else rng.choice(codebook, (rows, columns))
+        )
+        weights *= rng.uniform(size=weights.shape) < 0.7
+        weights[0, 0] = half - 1 if codebook is None else codebook[codebook != 0][0]
+        shift, weight_fraction = int(rng.integers(0, 12)), int(rng.integers(-9, 10))
+        layers.append(
+            Layer(
+                name=f"fc.{index}",
+                weights=weights,
+                bias=rng.integers(-300, 300, rows),
+                weight_width=weight_width,
+                input=formats[index],
+                requant=Requant(shift=shift, output=formats[index + 1], relu=relu),
+                codebook=codebook,
+                input_fraction=fraction,
+                weight_fraction=weight_fraction,
+                output_fraction=fraction + weight_fraction - shift,
+            )
+        )
+        fraction = layers[-1].output_fraction
+    return Network(name="drawn", layers=tuple(layers))
+
+
+@given(
+    st.integers(0, 10_000),
+    st.lists(st.integers(1, 9), min_size=2, max_size=4),
+    st.lists(st.integers(4, 16), min_size=4, max_size=4),
+    st.integers(2, 16),
+    st.sampled_from([0, 1, 3, 15]),
+    st.booleans(),
+)
+def test_computes_what_the_network_computes(
+    seed: int, sizes: list[int], widths: list[int], weight_width: int, codes: int, relu: bool
+) -> None:
+    net = network(seed, sizes, widths, weight_width, codes, relu)
+    module = IntegerNetwork(net)
+    # In sixteenths of a step, halves and what saturates among them.
+    steps = np.random.default_rng(seed).integers(-(1 << 17), 1 << 17, (40, net.inputs)) / 16
+    x = (steps * 2.0 ** -net.layers[0].input_fraction).astype(np.float32)
+    got = module(torch.from_numpy(x)).detach().double().numpy()
+    want = net.compute(net.quantize_input(x)) * 2.0 ** -net.layers[-1].output_fraction
+    assert np.array_equal(got, want)
+    back = module.read()
+    for mine, its in zip(back.layers, net.layers, strict=True):
+        assert np.array_equal(mine.weights, its.weights)
+        assert np.array_equal(mine.bias, its.bias)
+        assert (mine.codebook is None) == (its.codebook is None)
+        if mine.codebook is not None:  # less what no weight uses
+            assert np.array_equal(mine.codebook, np.unique(np.append(its.weights, 0)))
+
+
+def layer(**fields: Any) -> Layer:
+    """Make a layer of two inputs in quarters and outputs in halves, without rounding."""
+    return Layer(**{
+        "name": "fc",
+        "weights": np.array([[1, 0], [-2, 3]]),
+        "bias": np.array([4, 0]),
+        "weight_width": 4,
+        "input": NumberFormat(width=6, signed=True),
+        "requant": Requant(shift=2, output=NumberFormat(width=6, signed=True), relu=False),
+        "input_fraction": 2,
+        "weight_fraction": 1,
+        "output_fraction": 1,
+        **fields,
+    })
+
+
+def first(module: IntegerNetwork) -> Any:
+    return module[0]
+
+
+def test_gradients_pass_rounding() -> None:
+    """Those of ``weights * x + bias`` in real units, although outputs are rounded to halves."""
+    module = IntegerNetwork(Network(name="n", layers=(layer(),)))
+    x = torch.tensor([[0.75, -1.5]])
+    y = module(x)
+    # Real weights [[0.5, 0], [-1, 1.5]] and biases [0.5, 0]: 0.875 and -3, the first rounded up.
+    assert y.tolist() == [[1.0, -3.0]]
+    (y * torch.tensor([[1.0, 10.0]])).sum().backward()
+    part = first(module)
+    # d/dw of the outputs is x, in the order of the weights that are left.
+    assert part.values.grad.tolist() == [0.75, 7.5, -15.0]
+    assert part.bias.grad.tolist() == [1.0, 10.0]
+
+
+def test_what_saturates_learns_nothing() -> None:
+    bound = Requant(shift=2, output=NumberFormat(width=4, signed=False), relu=True)
+    module = IntegerNetwork(Network(name="n", layers=(layer(requant=bound),)))
+    # In real units 8.5 saturates at 7.5; -6.25 is negative.
+    y = module(torch.tensor([[7.75, 1.0], [0.5, -4.0]]))
+    assert y.tolist() == [[4.5, 0.0], [1.0, 0.0]]
+    y.sum().backward()
+    part = first(module)
+    assert part.values.grad.tolist() == [8.25, 0.0, 0.0]
+    assert part.bias.grad.tolist() == [2.0, 0.0]
+    module.zero_grad()
+    part.bias.data[0] = 5.0
+    y = module(torch.tensor([[7.75, 0.0]]))
+    assert y.tolist() == [[7.5, 0.0]]
+    y.sum().backward()
+    assert part.values.grad.tolist() == [0.0] * 3
+
+
+def test_the_gradient_of_a_shared_value_is_the_sum_of_its_weights() -> None:
+    """And a step moves the value by the mean: the parameter is it, times the root of how many."""
+    shared = layer(weights=np.array([[3, 3], [-2, 3]]), codebook=np.array([-2, 0, 3]))
+    module = IntegerNetwork(Network(name="n", layers=(shared,)))
+    part = first(module)
+    assert part.values.detach().tolist() == [-1.0, pytest.approx(1.5 * 3**0.5)]
+    module(torch.tensor([[0.5, 2.0]])).sum().backward()
+    # Of the three weights: 0.5 and 2 in the first row, 2 in the second.
+    assert (part.values.grad * part.sizes).tolist() == [0.5, pytest.approx(4.5)]
+
+
+def test_codes_stay_and_values_may_meet() -> None:
+    """Weights that share a value go on sharing it, and two values that meet are one from then."""
+    shared = layer(weights=np.array([[3, 0], [-2, 2]]), codebook=np.array([-2, 0, 2, 3]))
+    module = IntegerNetwork(Network(name="n", layers=(shared,)))
+    part = first(module)
+    part.values.data = torch.tensor([-1.74, 1.3, 1.7])  # times 2: -3.48, 2.6, 3.4
+    read = module.read().layers[0]
+    assert read.weights.tolist() == [[3, 0], [-3, 3]]
+    assert read.codebook is not None
+    assert read.codebook.tolist() == [-3, 0, 3]
+    assert np.array_equal(shared.weights, [[3, 0], [-2, 2]])
+
+
+def test_values_saturate() -> None:
+    module = IntegerNetwork(Network(name="n", layers=(layer(),)))
+    part = first(module)
+    part.values.data = torch.tensor([-9.0, 9.0, 0.24])
+    part.bias.data = torch.tensor([1e30, -1e30])
+    read = module.read().layers[0]
+    assert read.weights.tolist() == [[-8, 0], [7, 0]]
+    assert read.bias.tolist() == [(1 << 23) - 1, -(1 << 23)]  # as far as float32 is exact
+
+
+@pytest.mark.parametrize(
+    ("fields", "dtype"),
+    [
+        ({}, torch.float32),
+        ({"bias": np.array([1 << 23, 0])}, torch.float64),
+        ({"bias": np.array([(1 << 23) - 2000, 0])}, torch.float32),
+        ({"input_fraction": 41}, torch.float64),
+    ],
+)
+def test_as_precise_as_it_must_be(fields: dict[str, Any], dtype: torch.dtype) -> None:
+    module = IntegerNetwork(Network(name="n", layers=(layer(**fields),)))
+    assert {part.dtype for part in module.parameters()} == {dtype}
+    assert module(torch.zeros(1, 2)).dtype == dtype
+
+
+def test_images_are_taken_flat() -> None:
+    module = IntegerNetwork(Network(name="n", layers=(layer(),)))
+    assert module(torch.tensor([[[[0.75, -1.5]]]])).tolist() == [[1.0, -3.0]]
