@@ -54,7 +54,8 @@ def _engine(name: str, default: int | None = None) -> Any:
 
 
 def _choice(*values: str) -> Any:
-    return Field(values[0], description=" or ".join(f'"{value}"' for value in values))
+    *others, last = [f'"{value}"' for value in values]
+    return Field(values[0], description=f"{', '.join(others)} or {last}")
 
 
 class Settings(BaseModel):
@@ -130,8 +131,9 @@ class NetworkSettings(Settings):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         given = self.model_fields_set
-        if self.checkpoint is not None and (key := next(iter(given - {"checkpoint"}), None)):
-            raise ValueError(f"must have {key} or checkpoint, not both; remove one")
+        for key in ("architecture", "hidden"):
+            if self.checkpoint is not None and key in given:
+                raise ValueError(f"must have {key} or checkpoint, not both; remove one")
         if self.architecture != "perceptron" and "hidden" in given:
             raise ValueError(
                 f'must have hidden for the architecture "perceptron" only, not for '
@@ -146,12 +148,18 @@ class TrainSettings(Settings):
     Parameters
     ----------
     epochs, batch_size : int
-        Passes over the training split; examples a step.
+        Passes over the training split, 0 for the weights that training would begin with; examples
+        a step.
     learning_rate, momentum, weight_decay : float
         Of the optimizer; weight decay is L2. Adam has no momentum of this name and ignores it.
+    l1 : float
+        Times the sign of each weight is added to its gradient, beside weight decay.
+    shift : int
+        Pixels by which training images are shifted at most, either way, at random for each step;
+        what enters is zero. For inputs with channels only.
     """
 
-    epochs: int = integer(60, 1, 100_000)
+    epochs: int = integer(60, 0, 100_000)
     batch_size: int = integer(32, 1, 65536)
     optimizer: Literal["sgd", "adam"] = _choice("sgd", "adam")
     learning_rate: _Rate = Field(default=0.05, description=_RATE_RULE)
@@ -159,8 +167,8 @@ class TrainSettings(Settings):
     weight_decay: float = Field(
         5e-4, strict=True, ge=0, le=1, description="a number between 0 and 1"
     )
-
     l1: float = Field(0.0, strict=True, ge=0, le=1, description="a number between 0 and 1")
+    shift: int = integer(0, 0, 16)
 
 
 #: What a pruning can aim at.
@@ -243,8 +251,8 @@ class PruneSettings(Settings):
 
     @model_validator(mode="after")
     def _smooth_only(self) -> Self:
-        for key in {"ramp", "regrow"} & self.model_fields_set:
-            if self.schedule != "smooth":
+        for key in ("ramp", "regrow"):
+            if key in self.model_fields_set and self.schedule != "smooth":
                 raise ValueError(
                     f'must have {key} with the schedule "smooth" only; remove it or change that'
                 )
@@ -271,7 +279,7 @@ class QuantizeSettings(Settings):
         Retraining of the integer network, with its rounding in the forward pass: of the codebooks'
         values, or of the weights where they are stored directly, and of the biases.
     learning_rate : float, optional
-        Of that retraining; a hundredth of training's where absent.
+        Of that retraining; a tenth of training's where absent.
     """
 
     activation_width: int = _engine("activation_width", 8)
