@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from secateur import checkpoint, parallel
+from secateur import architectures, checkpoint, parallel
+from secateur.augment import check_shift, shifted
 from secateur.errors import BadInputError
 from secateur.logs import unlogged
 from secateur.masking import Held
@@ -78,8 +79,6 @@ def train(
             f'train.epochs must be 0 where data.name is "none", not {project.train.epochs}; '
             "give 0 for the network's initial weights, or name a set of examples"
         )
-    from secateur import architectures  # pyright: ignore
-
     generator = torch.Generator().manual_seed(project.seed)
     shape, classes = ((), 0) if dataset is None else (dataset.shape, dataset.classes)
     module = architectures.build(project.network, shape, classes, generator)
@@ -156,7 +155,7 @@ def descend(
     epochs : int
     learning_rate : float
     generator : torch.Generator
-        Shuffles the examples, and seeds dropout.
+        Shuffles and shifts the examples, and seeds dropout.
     masks : mapping of str to bool tensor, or Held, optional
         By parameter: where false, the parameter is and stays zero.
     freeze : bool
@@ -172,8 +171,10 @@ def descend(
     Raises
     ------
     BadInputError
-        If the loss or a weight becomes infinite or NaN.
+        If the loss or a weight becomes infinite or NaN, or images are to be shifted and the
+        inputs are none.
     """
+    check_shift(dataset.shape, settings.shift)
     held = masks if isinstance(masks, Held) else Held(masks or {})
     resume = resume or Resume()
     with reproducible(), placed(module) as (device, memory_format):
@@ -201,7 +202,10 @@ def descend(
                     for group in optimizer.param_groups:
                         group["lr"] = rate
                     mine = parallel.share(batch)
-                    inputs = x[mine].contiguous(memory_format=memory_format)
+                    inputs = x[mine]
+                    if settings.shift:
+                        inputs = shifted(inputs, settings.shift, generator)
+                    inputs = inputs.contiguous(memory_format=memory_format)
                     # Not the mean, since the processes' shares may differ by one example.
                     loss = F.cross_entropy(replica(inputs), labels[mine], reduction="sum")
                     (loss * (parallel.size() / len(batch))).backward()

@@ -32,8 +32,10 @@ def test_every_distance_occurs_equally_often_and_nothing_else() -> None:
         (
             (64,),
             1,
-            "train.shift must be 0 for inputs of shape (64,), which are no images, not 1; "
-            "remove it",
+            (
+                "train.shift must be 0 for inputs of shape (64,), which are no images, not 1; "
+                "remove it"
+            ),
         ),
         (
             (1, 8, 3),
