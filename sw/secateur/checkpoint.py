@@ -1,31 +1,35 @@
-"""The file of a float model: safetensors, with its architecture as JSON in the metadata."""
+"""The file of a float model: safetensors, with its layers as JSON in the metadata."""
 
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from pydantic import ConfigDict
+from torch import nn
 
+from secateur import leaf
 from secateur.artefact import ArrayFile
+from secateur.chain import check
 from secateur.errors import BadInputError
-from secateur.model import DenseLayer, dense_layers, sequential
 from secateur.schema import parse
+from secateur.trace import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor
 
 __all__ = ["Checkpoint", "load", "save"]
 
-#: The model's file.
-FILE = ArrayFile(kind="model", version=1, maker="`secateur train` or `secateur prune`")
+#: The model's file. Version 1 knew fully connected layers only.
+FILE = ArrayFile(kind="model", version=2, maker="`secateur train` or `secateur prune`")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Checkpoint:
     Parameters
     ----------
     module : nn.Sequential
-        Linear and ReLU only.
+        Plain; see :func:`secateur.trace.plain`.
     """
 
     module: nn.Sequential
@@ -51,20 +55,13 @@ def save(module: nn.Module, path: Path) -> None:
     BadInputError
         If the module is not supported, or the file cannot be written.
     """
-    layers = dense_layers(module)
-    arrays = {f"{layer.name}.weight": layer.weight.contiguous().numpy() for layer in layers}
-    arrays |= {
-        f"{layer.name}.bias": layer.bias.contiguous().numpy()
-        for layer in layers
-        if layer.bias is not None
-    }
-    description = {
-        "layers": [
-            {"name": layer.name, "bias": layer.bias is not None, "relu": layer.relu}
-            for layer in layers
-        ]
-    }
-    FILE.write(path, description, arrays)
+    found = plain(module, copy=False)
+    layers = [
+        {"name": name, "layer": leaf.spec(name, part, type(part)).model_dump(mode="json")}
+        for name, part in found.named_children()
+    ]
+    arrays = {name: tensor.detach().numpy() for name, tensor in found.named_parameters()}
+    FILE.write(path, {"layers": layers}, arrays)
 
 
 def load(path: Path) -> Checkpoint:
@@ -78,10 +75,11 @@ def load(path: Path) -> Checkpoint:
     description, arrays = FILE.read(path)
     try:
         model = parse(_Model, json.dumps(description))
-        module = sequential(_layer(fields, arrays) for fields in model.layers)
-        # Layers that do not fit each other, or of the same name, are seen here.
-        if len(dense_layers(module)) != len(model.layers):
+        layers = OrderedDict((layer.name, _layer(layer, arrays)) for layer in model.layers)
+        if len(layers) != len(model.layers):
             raise BadInputError("layers must have different names")
+        module = nn.Sequential(layers)
+        check(module)
         return Checkpoint(module)
     except (KeyError, BadInputError) as error:
         raise FILE.damaged(path, error) from None
@@ -89,36 +87,30 @@ def load(path: Path) -> Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    __pydantic_config__ = ConfigDict(strict=True)
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
 
     name: str
-    bias: bool
-    relu: bool
+    layer: leaf.AnySpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Model:
-    __pydantic_config__ = ConfigDict(strict=True)
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
 
     layers: tuple[_Layer, ...]
 
 
-def _layer(fields: _Layer, arrays: Mapping[str, NDArray]) -> DenseLayer:
-    weight = arrays[f"{fields.name}.weight"]
-    bias = arrays[f"{fields.name}.bias"] if fields.bias else np.zeros(weight.shape[:1], np.float32)
-    if weight.ndim != 2 or not weight.size or bias.shape != weight.shape[:1]:
-        raise BadInputError(
-            f"layer {fields.name!r}: weights must be [rows, columns], at least one of each, with "
-            f"one bias a row, not {weight.shape} and {bias.shape}"
-        )
-    if {weight.dtype, bias.dtype} != {np.dtype(np.float32)}:
-        raise BadInputError(
-            f"layer {fields.name!r}: weights and biases must be float32, not {weight.dtype} and "
-            f"{bias.dtype}"
-        )
-    return DenseLayer(
-        name=fields.name,
-        weight=torch.from_numpy(weight),
-        bias=torch.from_numpy(bias) if fields.bias else None,
-        relu=fields.relu,
-    )
+def _layer(described: _Layer, arrays: Mapping[str, NDArray]) -> nn.Module:
+    given: list[Tensor] = []
+    bias = getattr(described.layer, "bias", None)  # None: a layer without weights
+    for kind in ("weight", "bias")[: 0 if bias is None else 1 + bias]:
+        array = arrays[f"{described.name}.{kind}"]
+        if array.dtype != np.float32:
+            raise BadInputError(
+                f"layer {described.name!r}: {kind} must be float32, not {array.dtype}"
+            )
+        given.append(torch.from_numpy(array))
+    try:
+        return leaf.make(described.layer, *given)
+    except BadInputError as error:
+        raise BadInputError(f"layer {described.name!r}: {error}") from None

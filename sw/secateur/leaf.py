@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import BadInputError
 
-__all__ = ["KINDS", "Spec", "describe", "make", "spec"]
+__all__ = ["KINDS", "AnySpec", "Spec", "describe", "make", "spec"]
 
 _COUNT = Annotated[int, Field(strict=True, ge=1, lt=2**31, description="an integer above 0")]
 _SIZE = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
@@ -74,6 +74,11 @@ def _specify(kind: type[nn.Module]) -> type[Spec]:
 
 #: The class of specification of each kind.
 SPECS: Mapping[type[nn.Module], type[Spec]] = {kind: _specify(kind) for kind in KINDS}
+if TYPE_CHECKING:
+    AnySpec = Spec
+else:
+    #: Any of these, to be read from a file.
+    AnySpec = Annotated[Union[tuple(SPECS.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
 def describe(name: str, part: nn.Module) -> str:

@@ -119,7 +119,8 @@ def _free(name: str, layers: OrderedDict[str, nn.Module], reserved: Any) -> str:
     """Give a name that no layer has: a module without weights may be used several times."""
     base = key = name.replace(".", "/")  # a module's name may not hold a dot
     count = 1
-    while key in layers or key in {other.replace(".", "/") for other in reserved}:
+    taken = {*layers, *(other.replace(".", "/") for other in reserved)}
+    while key in taken or hasattr(nn.Sequential(), key):
         count += 1
         key = f"{base}/{count}"
     return key

@@ -13,15 +13,18 @@ from torch import nn
 from torch.nn.utils import prune
 
 from secateur import checkpoint
+from secateur.architectures import perceptron
+from secateur.chain import SUPPORTED
 from secateur.errors import BadInputError
-from secateur.model import build, dense_layers, outputs
+from secateur.model import outputs, weighted
+from secateur.trace import plain
 
 AGAIN = "make it again with `secateur train` or `secateur prune`"
 
 
 def saved(path: Path, module: nn.Module | None = None) -> Path:
     generator = torch.Generator().manual_seed(3)
-    checkpoint.save(module or build(6, (5, 4), 3, generator), path)
+    checkpoint.save(module or perceptron(6, (5, 4), 3, generator), path)
     return path
 
 
@@ -36,31 +39,43 @@ def rewritten(path: Path, **changes: Any) -> Path:
     return path
 
 
+class Named(nn.Module):
+    """Every kind of layer, a mask and a BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(2, 4, (3, 2), stride=(1, 2), padding=1, groups=2, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.MaxPool2d(2, stride=1, padding=1),
+            nn.AvgPool2d((1, 2), count_include_pad=False),
+            nn.AdaptiveAvgPool2d((2, 1)),
+            nn.Flatten(),
+            nn.Linear(8, 5),
+            nn.ReLU(),
+            nn.Dropout(0.25),
+        )
+        self.head = nn.Linear(5, 3, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x))
+
+
 def test_round_trip(tmp_path: Path) -> None:
-    class Named(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Dropout())
-            self.head = nn.Linear(5, 3, bias=False)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.head(self.body(x))
-
     module = Named().eval()
     prune.l1_unstructured(module.head, "weight", 7)
     path = saved(tmp_path / "model.safetensors", module)
-    found = checkpoint.load(path)
-    assert [(layer.name, layer.relu) for layer in dense_layers(found.module)] == [
-        ("body/1", True),
-        ("head", False),
-    ]
-    assert dense_layers(found.module)[1].bias is None
-    assert dense_layers(found.module)[1].weight.count_nonzero() == 8
-    x = np.random.default_rng(1).normal(size=(9, 6)).astype(np.float32)
-    assert np.array_equal(outputs(found.module, x), outputs(module, x))
+    found = checkpoint.load(path).module
+    assert str(found) == str(plain(module))
+    assert found.training
+    assert [*weighted(found)] == ["body/0", "body/7", "head"]
+    assert weighted(found)["head"].weight.count_nonzero() == 8
+    x = np.random.default_rng(1).normal(size=(9, 2, 8, 7)).astype(np.float32)
+    assert np.array_equal(outputs(found, x), outputs(plain(module), x))
     again = tmp_path / "again.safetensors"
-    checkpoint.save(found.module, again)
-    assert np.array_equal(outputs(checkpoint.load(again).module, x), outputs(module, x))
+    checkpoint.save(found, again)
+    assert again.read_bytes() == path.read_bytes()
 
 
 def test_saved_alike_is_the_same_file(tmp_path: Path) -> None:
@@ -121,11 +136,13 @@ def test_altered(tmp_path: Path) -> None:
     assert sentence(path) == f"{path} was altered after it was written; {AGAIN}"
 
 
-def test_future_version(tmp_path: Path) -> None:
-    path = rewritten(tmp_path / "model", version=2, layers=None)
-    assert sentence(path) == (
-        f"{path} has version 2 and this Secateur reads 1; update Secateur or make the file again"
-    )
+def test_other_versions(tmp_path: Path) -> None:
+    for version in (1, 3):
+        path = rewritten(tmp_path / "model", version=version, layers=None)
+        assert sentence(path) == (
+            f"{path} has version {version} and this Secateur reads 2; update Secateur or make the "
+            "file again"
+        )
 
 
 def test_other_files(tmp_path: Path) -> None:
@@ -160,7 +177,7 @@ def test_numbers_that_numpy_lacks(tmp_path: Path, kind: torch.dtype, reason: str
     assert sentence(path) == (
         f"{path} is not a model; give the file that `secateur train` or `secateur prune` writes"
     )
-    save_file({"a": torch.zeros(2).to(kind)}, path, {"secateur.model": '{"version": 1}'})
+    save_file({"a": torch.zeros(2).to(kind)}, path, {"secateur.model": '{"version": 2}'})
     assert sentence(path) == f"{path} is not a readable model ({reason}); {AGAIN}"
 
 
@@ -186,47 +203,92 @@ def test_json_that_python_refuses(tmp_path: Path, text: str, reason: str) -> Non
 
 
 NAN = "layer 'a': bias holds NaN or infinity; train the model again"
-ONE = {"name": "a", "bias": True, "relu": False}
+LINEAR = {"kind": "Linear", "in_features": 3, "out_features": 2, "bias": True}
+CONV = {
+    "kind": "Conv2d",
+    "in_channels": 3,
+    "out_channels": 2,
+    "kernel_size": [1, 1],
+    "stride": [1, 1],
+    "padding": [0, 0],
+    "groups": 1,
+    "bias": False,
+}
 WEIGHT, BIAS = np.ones((2, 3), np.float32), np.ones(2, np.float32)
+
+
+def one(layer: Any = None, /, name: Any = "a", **changes: Any) -> list[dict]:
+    """Describe a single layer."""
+    return [{"name": name, "layer": (layer or LINEAR) | changes}]
 
 
 @pytest.mark.parametrize(
     ("layers", "changes", "reason"),
     [
-        ([ONE | {"name": 5}], {}, "layers: 0: name: Input should be a valid string"),
-        ([ONE | {"relu": 1}], {}, "layers: 0: relu: Input should be a valid boolean"),
-        ({}, {}, "layers: Input should be a valid array"),
-        ([ONE | {"name": "b"}], {}, "KeyError('b.weight')"),
+        (one(name=5), {}, "layers: 0: name: Input should be a valid string"),
+        (one(bias=1), {}, "layers: 0: layer: Linear: bias: Input should be a valid boolean"),
         (
-            [],
+            one(in_features=0),
+            {},
+            ("layers: 0: layer: Linear: in_features: Input should be greater than or equal to 1"),
+        ),
+        (
+            one(stride=[1, 1]),
+            {},
+            "layers: 0: layer: Linear: stride: Extra inputs are not permitted",
+        ),
+        (
+            one(kind="Sigmoid"),
             {},
             (
-                "the model has no Linear layer; use Linear, ReLU, Flatten and Dropout, one after "
-                "the other"
+                "layers: 0: layer: Input tag 'Sigmoid' found using 'kind' does not match any of "
+                "the expected tags: 'Linear', 'Conv2d', 'ReLU', 'MaxPool2d', 'AvgPool2d', "
+                "'AdaptiveAvgPool2d', 'Flatten', 'Dropout'"
             ),
         ),
-        ([ONE, ONE], {"a.weight": np.ones((2, 2), np.float32)}, "layers must have different names"),
-        ([ONE], {"a.bias": BIAS * np.inf}, NAN),
+        ({}, {}, "layers: Input should be a valid array"),
+        (one(name="b"), {}, "KeyError('b.weight')"),
+        (
+            one(name="a.b"),
+            {"a.b.weight": WEIGHT, "a.b.bias": BIAS},
+            """KeyError('module name can\\'t contain ".", got: a.b')""",
+        ),
+        ([], {}, f"the model has no Linear or Conv2d layer; {SUPPORTED}"),
+        (one() * 2, {}, "layers must have different names"),
+        (one(), {"a.bias": BIAS * np.inf}, NAN),
         *(
             (
-                [ONE],
+                one(),
                 {name: array},
                 (
-                    "layer 'a': weights must be [rows, columns], at least one of each, with one "
-                    f"bias a row, not {said}"
+                    "layer 'a': parameters must have the shapes {'weight': (2, 3), 'bias': (2,)}, "
+                    f"not {said}"
                 ),
             )
             for name, array, said in (
-                ("a.weight", WEIGHT[0], "(3,) and (2,)"),
-                ("a.bias", BIAS[:1], "(2, 3) and (1,)"),
-                ("a.weight", WEIGHT[:0], "(0, 3) and (2,)"),
-                ("a.weight", WEIGHT[:, :0], "(2, 0) and (2,)"),
+                ("a.weight", WEIGHT[0], "{'weight': (3,), 'bias': (2,)}"),
+                ("a.bias", BIAS[:1], "{'weight': (2, 3), 'bias': (1,)}"),
+                ("a.weight", WEIGHT[:0], "{'weight': (0, 3), 'bias': (2,)}"),
             )
         ),
         (
-            [ONE],
+            one(),
             {"a.weight": WEIGHT.astype(np.float64)},
-            "layer 'a': weights and biases must be float32, not float64 and float32",
+            "layer 'a': weight must be float32, not float64",
+        ),
+        (one(CONV, groups=2), {}, "layer 'a': in_channels must be divisible by groups"),
+        (
+            one(CONV),
+            {},
+            (
+                "layer 'a': parameters must have the shapes {'weight': (2, 3, 1, 1)}, "
+                "not {'weight': (2, 3)}"
+            ),
+        ),
+        (
+            one(in_features=2**31 - 1, out_features=2**31 - 1),
+            {},
+            ("layer 'a': Storage size calculation overflowed with sizes=[2147483647, 2147483647]"),
         ),
     ],
 )

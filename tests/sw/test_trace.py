@@ -196,6 +196,18 @@ def test_names_that_meet() -> None:
     assert np.array_equal(outputs(found, inputs(2)), outputs(module, inputs(2)))
 
 
+def test_names_that_a_sequence_has_already() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.append = nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.append(x)
+
+    assert [*weighted(plain(Named()))] == ["append/2"]
+
+
 def test_memory_is_shared_only_if_asked() -> None:
     module = nn.Sequential(nn.Linear(2, 1))
     weight = cast("nn.Linear", module[0]).weight
