@@ -1,9 +1,12 @@
-"""What all tests share: property tests that try the same cases on every machine."""
+"""What all tests share: the same cases on every machine, and a reason for those left out."""
 
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
+
+from secateur import mnist
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -11,3 +14,12 @@ set_hypothesis_home_dir(ROOT / "build" / "tools" / "hypothesis")
 # Seeds are literals here: what fails once must fail again, and a slow machine is no failure.
 settings.register_profile("secateur", derandomize=True, database=None, deadline=None)
 settings.load_profile("secateur")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what needs MNIST where it is not; nothing is downloaded for a test."""
+    folder = mnist.folder()
+    if item.get_closest_marker("mnist") and not all(
+        (folder / name).exists() for name in mnist.FILES
+    ):
+        pytest.skip(f"needs MNIST, which is not in {folder}; set SECATEUR_DATA")

@@ -55,7 +55,7 @@ def is_primary() -> bool:
 def together() -> Iterator[None]:
     """Connect the processes, by NCCL if each has a GPU of its own and by gloo otherwise.
 
-    The processes of one machine take its GPUs in turn: :func:`torch.cuda.current_device` says which.
+    The processes of one machine take its GPUs in turn; ``torch.cuda.current_device`` says which.
     Does nothing where there is only one process. Whoever waits for a process that has ended gets
     an error of PyTorch's; torchrun ends the others when one fails.
     """

@@ -177,7 +177,13 @@ def _download(path: Path, at: int, progress: Progress) -> None:
         progress(at, len(FILES), f"downloading {path.name}")
         pooch.get_logger().setLevel(logging.WARNING)  # it tells of each file on standard error
         pooch.retrieve(
-            MIRROR + path.name, f"sha256:{FILES[path.name]}", fname=path.name, path=path.parent
+            MIRROR + path.name,
+            f"sha256:{FILES[path.name]}",
+            fname=path.name,
+            path=path.parent,
+            # Read at once, at most 10 MB: an error in a stream would leave the connection open.
+            # Pooch's own protocol names the parameters differently.
+            downloader=pooch.HTTPDownloader(stream=False),  # pyright: ignore[reportArgumentType]
         )
     # OSError is also what requests raises, ValueError is a wrong digest.
     except (OSError, ValueError) as error:

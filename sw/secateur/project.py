@@ -50,7 +50,7 @@ class Project(Settings):
     --------
     >>> project = Project(name="small", network=NetworkSettings(hidden=(16,)))
     >>> project.settings("seed", "network")
-    {'network': {'checkpoint': None, 'hidden': [16]}, 'seed': 1}
+    {'network': {'architecture': 'perceptron', 'checkpoint': None, 'hidden': [16]}, 'seed': 1}
     >>> project.engine.fit_arguments()
     {'pes': 8, 'index_width': 4, 'queue_depth': 8, 'banks': 2}
     """

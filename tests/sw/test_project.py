@@ -1,5 +1,6 @@
 """Project files: defaults, digests, and every sentence that a wrong one gets."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ from pydantic import ValidationError
 from secateur.engine import RANGES, EngineSpec
 from secateur.errors import BadInputError
 from secateur.project import EngineSettings, Project
+from secateur.settings import TARGETS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+#: Each of the targets, in the order in which a sentence names them.
+GIVEN = ("quality = 1", "density = 0.1", "budget = 0.1", "loss = 0.01", 'fit = "ecp5-25k"')
 
 
 def load(folder: Path, text: str) -> Project:
@@ -47,24 +52,34 @@ seed = 7
 [data]
 name = "digits"
 [network]
+architecture = "perceptron"
 hidden = [3]
 [train]
-epochs = 2
+epochs = 0
 batch_size = 4
 optimizer = "adam"
 learning_rate = 1
 momentum = 0
 weight_decay = 0.0
+l1 = 1e-5
 [prune]
 quality = [1, 0.5]
+schedule = "rounds"
 rounds = 1
 epochs = 0
 learning_rate = 0.01
+weight_decay = 0
+l1 = 1
+dropout = false
+freeze = true
+balance = true
 [quantize]
 activation_width = 4
 weight_width = 2
 codebook_bits = 6
 calibration_images = 9
+epochs = 0
+learning_rate = 0.001
 [engine]
 pes = 6
 lanes = 2
@@ -92,11 +107,26 @@ baud = 115200
     assert settings["prune"] == {
         "quality": [1.0, 0.5],
         "density": None,
+        "budget": None,
+        "loss": None,
+        "fit": None,
+        "schedule": "rounds",
         "rounds": 1,
         "epochs": 0,
+        "ramp": 0.6,
+        "regrow": False,
         "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "l1": 1.0,
+        "dropout": False,
+        "freeze": True,
+        "balance": True,
     }
-    assert settings["network"] == {"hidden": [3], "checkpoint": None}
+    assert settings["network"] == {
+        "architecture": "perceptron",
+        "hidden": [3],
+        "checkpoint": None,
+    }
     assert settings["synthesize"]["seeds"] == [1, 2]
     assert EngineSpec(**project.engine.fit_arguments()).weight_depth == 2
     assert sorted(set(RANGES) - set(EngineSettings.model_fields)) == [
@@ -104,6 +134,50 @@ baud = 115200
         "codebook_bits",
         "weight_width",
     ]
+
+
+def test_every_key_of_the_others_can_be_given(tmp_path: Path) -> None:
+    """Keys that exclude those of the test above."""
+    text = """
+[data]
+name = "mnist"
+validation = 0
+[network]
+architecture = "lenet5"
+[train]
+shift = 16
+[prune]
+budget = 0.01
+schedule = "smooth"
+ramp = 0.5
+regrow = true
+"""
+    project = load(tmp_path, text)
+    assert (project.data.name, project.data.validation) == ("mnist", 0)
+    assert (project.network.architecture, project.train.shift) == ("lenet5", 16)
+    assert (project.prune.schedule, project.prune.ramp) == ("smooth", 0.5)
+    assert project.prune.regrow
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("", ("density", 0.1)),
+        ("rounds = 2", ("density", 0.1)),
+        ("density = [0.5, 1]", ("density", (0.5, 1.0))),
+        ("quality = 0", ("quality", 0.0)),
+        ("quality = [0, 10]", ("quality", (0.0, 10.0))),
+        ("budget = 1", ("budget", 1.0)),
+        ("loss = 0.01", ("loss", 0.01)),
+        ('fit = "ecp5-25k"', ("fit", "ecp5-25k")),
+        ('schedule = "smooth"', ("density", 0.1)),
+        ('schedule = "smooth"\nloss = 0.01', ("loss", 0.01)),
+    ],
+)
+def test_the_one_target(tmp_path: Path, text: str, target: tuple[str, Any]) -> None:
+    prune = load(tmp_path, f"[prune]\n{text}").prune
+    assert prune.target == target
+    assert [key for key in TARGETS if getattr(prune, key) is not None] == [target[0]]
 
 
 def test_settings_are_frozen(tmp_path: Path) -> None:
@@ -210,10 +284,6 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
             ": network.checkpoint must be a file name in the project's folder, not 'a\\x00'",
         ),
         (
-            "[prune]\nquality = 1\ndensity = 0.1",
-            ": [prune] must have quality or density, not both; remove one",
-        ),
-        (
             "[network]\nhidden = [3]\n[prune]\nquality = [1]",
             ": prune.quality must have one number for each of the network's 2 layers, not 1",
         ),
@@ -231,7 +301,110 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
                 "layer, not [0.5, 0]"
             ),
         ),
-        ("[data]\nname = 'mnist'", ": data.name must be \"digits\", not 'mnist'"),
+        (
+            "[data]\nname = 'emnist'",
+            ': data.name must be "digits", "mnist" or "none", not \'emnist\'',
+        ),
+        (
+            "[data]\nname = 'digits'\nfile = 'a.npz'",
+            ": [data] must have name or file, not both; remove one",
+        ),
+        *(
+            (
+                f"[data]\n{other}\nvalidation = 5000",
+                ': [data] must have validation with the name "mnist" only; remove it',
+            )
+            for other in ("", "name = 'digits'", "name = 'none'", "file = 'a.npz'")
+        ),
+        (
+            "[data]\nname = 'mnist'\nvalidation = 30001",
+            ": data.validation must be an integer between 0 and 30000, not 30001",
+        ),
+        (
+            "[network]\narchitecture = 'resnet'",
+            (
+                ': network.architecture must be "perceptron", "lenet-300-100", "lenet5", '
+                '"alexnet" or "vgg16", not \'resnet\''
+            ),
+        ),
+        (
+            "[network]\narchitecture = 'lenet5'\nhidden = [3]",
+            (
+                ': [network] must have hidden for the architecture "perceptron" only, not for '
+                '"lenet5"; remove one'
+            ),
+        ),
+        (
+            "[network]\nhidden = [3]\narchitecture = 'perceptron'\ncheckpoint = 'a'",
+            ": [network] must have architecture or checkpoint, not both; remove one",
+        ),
+        ("[train]\nepochs = -1", ": train.epochs must be an integer between 0 and 100000, not -1"),
+        ("[train]\nl1 = 1.5", ": train.l1 must be a number between 0 and 1, not 1.5"),
+        ("[prune]\nl1 = -1", ": prune.l1 must be a number between 0 and 1, not -1"),
+        (
+            "[prune]\nweight_decay = '0'",
+            ": prune.weight_decay must be a number between 0 and 1, not '0'",
+        ),
+        *(
+            (
+                f"[prune]\n{one}\n{other}",
+                f": [prune] must have {one.split()[0]} or {other.split()[0]}, not both; remove one",
+            )
+            for one, other in itertools.combinations(GIVEN, 2)
+        ),
+        ("[prune]\nbudget = 0", ": prune.budget must be a number above 0, at most 1, not 0"),
+        ("[prune]\nbudget = 1.1", ": prune.budget must be a number above 0, at most 1, not 1.1"),
+        ("[prune]\nloss = 0", ": prune.loss must be a number above 0, below 1, not 0"),
+        ("[prune]\nloss = 1.0", ": prune.loss must be a number above 0, below 1, not 1.0"),
+        (
+            "[prune]\nfit = 'ECP5'",
+            ": prune.fit must be the name of a device, such as \"ecp5-25k\", not 'ECP5'",
+        ),
+        (
+            "[prune]\nschedule = 'cubic'",
+            ': prune.schedule must be "rounds" or "smooth", not \'cubic\'',
+        ),
+        *(
+            (
+                f"[prune]\n{key} = {value}",
+                (
+                    f': [prune] must have {key} with the schedule "smooth" only; remove it or change '
+                    "that"
+                ),
+            )
+            for key, value in (("ramp", 0.6), ("regrow", "true"), ("regrow", "false"))
+        ),
+        (
+            "[prune]\nregrow = true\nramp = 0.5",
+            ': [prune] must have ramp with the schedule "smooth" only; remove it or change that',
+        ),
+        (
+            "[prune]\nschedule = 'smooth'\nrounds = 4",
+            ': [prune] must have rounds with the schedule "rounds" only; remove one',
+        ),
+        (
+            "[prune]\nschedule = 'smooth'\nquality = 1",
+            (
+                ': [prune] must have a density or a budget with the schedule "smooth", not a '
+                "quality; change one"
+            ),
+        ),
+        (
+            "[prune]\nschedule = 'smooth'\nramp = 1",
+            ": prune.ramp must be a number above 0, below 1, not 1",
+        ),
+        *(
+            (f"[prune]\n{key} = 1", f": prune.{key} must be true or false, not 1")
+            for key in ("regrow", "dropout", "freeze", "balance")
+        ),
+        (
+            "[quantize]\nepochs = 1.0",
+            ": quantize.epochs must be an integer between 0 and 100000, not 1.0",
+        ),
+        (
+            "[quantize]\nlearning_rate = 0",
+            ": quantize.learning_rate must be a number above 0, at most 10, not 0",
+        ),
         ("train = 5", ": train must be a table of settings, not 5"),
         ("[[train]]", ": train must be a table of settings, not [{}]"),
         (
