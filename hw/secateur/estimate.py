@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from secateur.device import DEVICES
+from secateur.device import DEVICES, find_device
 from secateur.errors import BadInputError
 from secateur.format import Section, memories
 from secateur.gateware.column import IN_FLIGHT
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from secateur.device import Device
     from secateur.engine import EngineSpec
 
-__all__ = ["LUT_MODEL", "Resources", "estimate", "features", "require", "require_possible"]
+__all__ = [
+    "LUT_MODEL",
+    "Resources",
+    "estimate",
+    "features",
+    "lacking",
+    "payload_bytes",
+    "require",
+    "require_possible",
+]
 
 #: Bytes of a payload if nothing else is asked for, and of the block that COBS holds back.
 PAYLOAD_BYTES, COBS_BYTES = 1024, 256
@@ -34,6 +43,11 @@ LUT_MODEL = {
     "ram": 10.83,
     "block": 3.85,
 }
+
+
+#: Percent of a device's LUTs that a network may be made to fill: the rest is for what the estimate
+#: may be off, and for place and route, which a fuller device makes slow.
+FILLED = 90
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +177,52 @@ def require(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) -
         f"the engine does not fit device {device.name!r}: it needs {' and '.join(lacking)}; "
         f"{way_out}"
     )
+
+
+def payload_bytes(spec: EngineSpec, words: int) -> int:
+    """Bytes of the payloads that carry an x and a y of at most ``words`` words.
+
+    Examples
+    --------
+    >>> from secateur.engine import EngineSpec
+    >>> [payload_bytes(EngineSpec(pes=4, lanes=4), words) for words in (16, 256, 257)]
+    [1024, 1024, 2048]
+    """
+    return max(PAYLOAD_BYTES, 1 << (words * word_size(spec) - 1).bit_length())
+
+
+def lacking(spec: EngineSpec, device: str, *, words: int) -> list[str]:
+    """Say what a network that is made to fit a device still lacks there.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        What the network needs.
+    device : str
+    words : int
+        Words of the longer of x and y.
+
+    Returns
+    -------
+    list of str
+        A phrase for each resource that is short. Of the LUTs a tenth is left free.
+
+    Raises
+    ------
+    BadInputError
+        If the device is unknown.
+
+    Examples
+    --------
+    >>> from secateur.engine import EngineSpec
+    >>> lacking(EngineSpec(pes=4, lanes=4), "ecp5-25k", words=16)
+    []
+    >>> lacking(EngineSpec(pes=32, lanes=4), "ecp5-25k", words=16)
+    ['135 block RAMs of 56', '32 multipliers of 28']
+    """
+    target = find_device(device)
+    needed = estimate(spec, target, payload=payload_bytes(spec, words))
+    return _lacking(needed, replace(target, lut=target.lut * FILLED // 100))
 
 
 def _lacking(needed: Resources, device: Device) -> list[str]:

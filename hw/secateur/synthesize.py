@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from secateur.checks import check_clock, check_counts, check_yosys_log, clock_fmax
 from secateur.device import Device, find_device
 from secateur.errors import BadInputError
-from secateur.estimate import PAYLOAD_BYTES, require
+from secateur.estimate import payload_bytes, require
 from secateur.gateware.top import Top
 from secateur.gateware.uart import divisor
 from secateur.progress import silent
-from secateur.protocol import PAYLOAD_RANGE, check_payload, word_size
+from secateur.protocol import PAYLOAD_RANGE, check_payload
 from secateur.toolchain import run_tool, tool_versions
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def synthesize(
     """
     target = find_device(device)
     words = max(program.input_words, program.output_words)
-    payload = max(PAYLOAD_BYTES, 1 << (words * word_size(program.spec) - 1).bit_length())
+    payload = payload_bytes(program.spec, words)
     expected = require(program.spec, target, payload=payload)
     clock = round(clock_mhz * 1_000_000)
     # Before any component exists, since Amaranth complains of those that are never built.

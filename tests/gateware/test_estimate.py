@@ -9,7 +9,7 @@ from secateur.device import find_device
 from secateur.encode import encode, fit
 from secateur.engine import EngineSpec, default_lanes
 from secateur.errors import BadInputError
-from secateur.estimate import estimate, require, require_possible
+from secateur.estimate import estimate, lacking, payload_bytes, require, require_possible
 from secateur.generate import generate
 
 #: Of routed engines behind their UARTs (benchmarks/fit_estimate.py; LUTs move with the gateware).
@@ -84,6 +84,27 @@ def test_what_fits_is_returned() -> None:
 def test_device_too_small(fields: dict[str, int], message: str) -> None:
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         require(spec_of(**fields), find_device("ecp5-25k"))
+
+
+def test_what_is_made_to_fit_leaves_a_tenth_of_the_luts() -> None:
+    fields = {"weight_depth": 64, "column_depth": 64, "row_depth": 32, "accumulator_width": 32}
+    spec = spec_of(pes=28, banks=1, **fields)
+    device = find_device("ecp5-25k")
+    assert require(spec, device) == estimate(spec, device)
+    assert lacking(spec, "ecp5-25k", words=64) == ["23825 LUT4s of 21859"]
+    assert lacking(spec, "ecp5-85k", words=64) == []
+
+
+def test_what_is_made_to_fit_leaves_room_for_long_inputs() -> None:
+    spec = spec_of(pes=4, activation_width=16, weight_depth=2048, column_depth=2048)
+    assert payload_bytes(spec, 65536) == 1 << 19
+    assert lacking(spec, "ecp5-25k", words=128) == []
+    assert lacking(spec, "ecp5-25k", words=65536) == ["546 block RAMs of 56"]
+
+
+def test_fitting_an_unknown_device() -> None:
+    with pytest.raises(BadInputError, match=r"^device must be one of ecp5-25k, ecp5-85k, not 'x'"):
+        lacking(spec_of(pes=4), "x", words=1)
 
 
 def test_what_no_device_comes_near_to_is_not_generated() -> None:

@@ -1,0 +1,251 @@
+"""The largest budget that fits a device: against every budget, and against whole programs."""
+
+import dataclasses
+import itertools
+import re
+from importlib.metadata import EntryPoints
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from secateur import capacity
+from secateur.dataset import Dataset, Split
+from secateur.device import find_device
+from secateur.encode import encode, fit
+from secateur.engine import EngineSpec
+from secateur.errors import BadInputError, CheckFailedError
+from secateur.estimate import FILLED, payload_bytes, require
+from secateur.masking import cut
+from secateur.project import Project
+from secateur.quantize import quantize
+from secateur.threshold import by_budget
+from secateur.trace import plain
+
+DEVICE = "ecp5-25k"
+
+
+def project(device: str = DEVICE, *, balance: bool = False, **tables: Any) -> Project:
+    return Project.model_validate({
+        "name": "small",
+        "prune": {"fit": device, "balance": balance},
+        **tables,
+    })
+
+
+def perceptron(*sizes: int, seed: int = 1) -> nn.Sequential:
+    torch.manual_seed(seed)
+    parts: list[nn.Module] = []
+    for columns, rows in itertools.pairwise(sizes):
+        parts += [nn.Linear(columns, rows), nn.ReLU()]
+    return plain(nn.Sequential(*parts[:-1]))
+
+
+def examples(features: int, count: int = 20) -> Dataset:
+    x = np.random.default_rng(2).random((count, features), np.float32)
+    split = Split(x, np.arange(count) % 2)
+    return Dataset("random", split, split, split)
+
+
+def weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        name: value.detach() for name, value in module.named_parameters() if name.endswith("weight")
+    }
+
+
+def pruned(module: nn.Sequential, density: float, groups: int = 1) -> nn.Sequential:
+    result = plain(module)
+    cut(result, by_budget(weights(module), density, groups=groups))
+    return result
+
+
+def non_zeros(module: nn.Module) -> int:
+    return sum(int(weight.count_nonzero()) for weight in weights(module).values())
+
+
+@pytest.fixture
+def words_of_weights(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A device with so many words for the weights of all PEs; the list may be changed."""
+    room = [128]
+
+    def lacking(spec: EngineSpec, device: str, *, words: int) -> list[str]:
+        need = spec.weight_depth * spec.pes
+        return [f"{need} words of {room[0]}"] if need > room[0] else []
+
+    monkeypatch.setattr(capacity, "find_lacking", lambda: lacking)
+    return room
+
+
+@pytest.mark.parametrize("balance", [False, True], ids=["any rows", "balanced rows"])
+@pytest.mark.parametrize("codebook_bits", [0, 4], ids=["direct", "codebook"])
+@pytest.mark.usefixtures("words_of_weights")
+def test_one_weight_more_does_not_fit(codebook_bits: int, balance: bool) -> None:
+    module, data = perceptron(16, 12, 4), examples(16)
+    settings = project(
+        engine={"pes": 4}, quantize={"codebook_bits": codebook_bits}, balance=balance
+    )
+    found = round(capacity.budget(module, settings, data) * 240)
+
+    def words(count: int) -> int:
+        model = pruned(module, count / 240, groups=4 if balance else 1)
+        # No rounding, so that all weights that are left count: their signs are eight-bit integers.
+        for weight in weights(model).values():
+            weight.sign_()
+        network = quantize(model, data.train.x, settings.quantize, "small")
+        return fit(network, pes=4).weight_depth * 4
+
+    assert [words(found), words(found + 1)] == [128, 256]
+
+
+def test_a_device_that_holds_everything_leaves_everything(words_of_weights: list[int]) -> None:
+    words_of_weights[0] = 256
+    module, data = perceptron(16, 12, 4), examples(16)
+    assert capacity.budget(module, project(engine={"pes": 4}), data) == 1.0
+    thinner = pruned(module, 0.25)
+    assert capacity.budget(thinner, project(engine={"pes": 4}), data) == 60 / 240
+
+
+def test_the_given_module_is_left_as_it_is(words_of_weights: list[int]) -> None:
+    module = perceptron(16, 12, 4)
+    before = {name: weight.clone() for name, weight in module.state_dict().items()}
+    capacity.budget(module, project(engine={"pes": 4}), examples(16))
+    after = module.state_dict()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+
+
+def test_every_weight_left_counts_though_rounding_may_make_it_zero(
+    words_of_weights: list[int],
+) -> None:
+    """Weights of two bits are mostly zero; retraining can make any of them 1."""
+    module, data = perceptron(16, 12, 4), examples(16)
+    settings = project(engine={"pes": 4}, quantize={"weight_width": 2})
+    network = quantize(module, data.train.x, settings.quantize, "small")
+    zeros = sum(int((layer.weights == 0).sum()) for layer in network.layers)
+    assert zeros > 240 / 4
+    found = round(capacity.budget(module, settings, data) * 240)
+    assert 100 <= found <= 128
+
+
+@pytest.mark.parametrize(("pes", "banks"), [(4, 1), (8, 2), (16, 1)])
+@pytest.mark.parametrize("codebook_bits", [0, 4], ids=["direct", "codebook"])
+def test_what_is_left_fits_the_device_after_any_retraining(
+    codebook_bits: int, pes: int, banks: int
+) -> None:
+    module, data = perceptron(300, 200, 100, 10), examples(300)
+    settings = project(
+        engine={"pes": pes, "banks": banks}, quantize={"codebook_bits": codebook_bits}
+    )
+    density = capacity.budget(module, settings, data)
+    assert 0.05 < density < 0.9
+    model = pruned(module, density)
+    generator = torch.Generator().manual_seed(3)
+    for weight in weights(model).values():
+        weight.mul_(torch.empty_like(weight).uniform_(0.2, 3, generator=generator))
+    capacity.check(model, settings, data)
+    network = quantize(model, data.train.x, settings.quantize, "small")
+    program = encode(network, fit(network, pes=pes, banks=banks))
+    device = find_device(DEVICE)
+    payload = payload_bytes(program.spec, max(program.input_words, program.output_words))
+    needed = require(program.spec, device, payload=payload)
+    assert needed.lut <= device.lut * FILLED // 100
+    # Some percent more do not: nothing is wasted.
+    with pytest.raises(CheckFailedError, match="block RAMs of 56; "):
+        capacity.check(pruned(module, density * 1.03), settings, data)
+
+
+def test_given_depths_are_limits(words_of_weights: list[int]) -> None:
+    words_of_weights[0] = 1 << 20
+    module, data = perceptron(16, 12, 4), examples(16)
+    settings = project(engine={"pes": 4, "weight_depth": 16})
+    found = capacity.budget(module, settings, data)
+    assert 50 <= found * 240 <= 64
+    capacity.check(pruned(module, found), settings, data)
+    message = (
+        "the pruned model does not fit device 'ecp5-25k': the weights need 60 words of a PE and "
+        "the engine has 16; prune more or use more PEs or set weight_depth to 64"
+    )
+    with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
+        capacity.check(module, settings, data)
+
+
+def test_words_are_those_of_the_inputs_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def lacking(spec: EngineSpec, device: str, *, words: int) -> list[str]:
+        seen.append((device, words))
+        return []
+
+    monkeypatch.setattr(capacity, "find_lacking", lambda: lacking)
+    module = perceptron(64, 12, 4)
+    with torch.no_grad():
+        module.get_parameter("0.weight")[:, 21:] = 0
+    assert capacity.budget(module, project(engine={"pes": 4}), examples(64)) < 1
+    assert seen == [(DEVICE, 6)]
+
+
+def test_images_and_a_flatten_are_taken_as_they_are(words_of_weights: list[int]) -> None:
+    module = plain(nn.Sequential(nn.Flatten(), *perceptron(16, 12, 4)))
+    data = examples(16)
+    train = Split(data.train.x.reshape(-1, 1, 4, 4), data.train.labels)
+    images = dataclasses.replace(data, train=train)
+    settings = project(engine={"pes": 4})
+    assert capacity.budget(module, settings, images) == capacity.budget(
+        perceptron(16, 12, 4), settings, data
+    )
+
+
+def test_no_pruning_makes_it_fit() -> None:
+    message = (
+        "no pruning makes the model fit device 'ecp5-25k': with one weight a layer the engine "
+        "needs 32 multipliers of 28; reduce engine.pes or the depths that are given, or take a "
+        "larger device"
+    )
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        capacity.budget(perceptron(16, 12, 4), project(engine={"pes": 32}), examples(16))
+
+
+def test_no_pruning_makes_it_fit_the_depths() -> None:
+    message = (
+        "no pruning makes the model fit device 'ecp5-25k': with one weight a layer the layer table "
+        "needs 3 words and the engine has 2; use fewer layers or set layer_depth to 4"
+    )
+    settings = project(engine={"layer_depth": 2})
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        capacity.budget(perceptron(16, 12, 8, 4), settings, examples(16))
+
+
+def test_unknown_device() -> None:
+    message = "device must be one of ecp5-25k, ecp5-85k, not 'ecp5-26k' (did you mean 'ecp5-25k'?)"
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        capacity.budget(perceptron(16, 12, 4), project("ecp5-26k"), examples(16))
+
+
+def test_no_examples() -> None:
+    message = (
+        "prune.fit needs examples to choose the integers' scales with; "
+        "name a set of examples or give prune.budget instead"
+    )
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        capacity.budget(perceptron(16, 12, 4), project(), None)
+
+
+def test_convolutions_are_not_for_the_engine() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+    message = (
+        "layer '0', a Conv2d, is not supported by the engine; "
+        "use Linear, ReLU, Flatten and Dropout only"
+    )
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        capacity.budget(module, project(), examples(16))
+
+
+def test_nothing_describes_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "entry_points", lambda group: EntryPoints())
+    message = (
+        "prune.fit needs a description of the devices, and none is installed; "
+        "install secateur again"
+    )
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        capacity.budget(perceptron(16, 12, 4), project(), examples(16))
