@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import BadInputError
 
-__all__ = ["KINDS", "AnySpec", "Spec", "describe", "make", "spec"]
+__all__ = ["KINDS", "AnySpec", "Spec", "computes", "describe", "kind_of", "make", "spec"]
 
 _COUNT = Annotated[int, Field(strict=True, ge=1, lt=2**31, description="an integer above 0")]
 _SIZE = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
@@ -79,6 +79,23 @@ if TYPE_CHECKING:
 else:
     #: Any of these, to be read from a file.
     AnySpec = Annotated[Union[tuple(SPECS.values())], Field(discriminator="kind")]  # noqa: UP007
+
+
+def computes(part: nn.Module, kind: type[nn.Module]) -> bool:
+    """Tell whether a module computes what ``kind`` does: a subclass may compute something else."""
+    return (
+        isinstance(part, kind)
+        and "forward" not in vars(part)
+        and all(
+            getattr(type(part), method, None) is getattr(kind, method, None)
+            for method in ("forward", "_conv_forward")
+        )
+    )
+
+
+def kind_of(part: nn.Module) -> type[nn.Module] | None:
+    """Give the kind of layer that a module is, None if it is none of :data:`KINDS`."""
+    return next((kind for kind in KINDS if computes(part, kind)), None)
 
 
 def describe(name: str, part: nn.Module) -> str:

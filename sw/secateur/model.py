@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,8 +16,6 @@ from secateur.network import Network
 from secateur.trace import evaluating, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from numpy.typing import NDArray
 
     from secateur.data import Split
@@ -27,11 +23,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DenseLayer",
     "accuracy",
-    "build",
     "dense_layers",
     "outputs",
     "plain",
-    "sequential",
     "weighted",
 ]
 
@@ -57,50 +51,6 @@ class DenseLayer:
     weight: Tensor
     bias: Tensor | None
     relu: bool
-
-
-def sequential(layers: Iterable[DenseLayer]) -> nn.Sequential:
-    """Make a plain module of ``layers``: Linear and ReLU, sharing no memory with them."""
-    modules: OrderedDict[str, nn.Module] = OrderedDict()
-    for layer in layers:
-        rows, columns = layer.weight.shape
-        linear = cast(
-            "nn.Linear",
-            nn.utils.skip_init(nn.Linear, columns, rows, bias=layer.bias is not None),
-        )
-        with torch.no_grad():
-            linear.weight.copy_(layer.weight)
-            if layer.bias is not None:
-                linear.bias.copy_(layer.bias)
-        # A module's name may not hold a dot.
-        name = layer.name.replace(".", "/")
-        modules[name] = linear
-        if layer.relu:
-            modules[f"{name}/relu"] = nn.ReLU()
-    return nn.Sequential(modules)
-
-
-def build(
-    features: int, hidden: Sequence[int], classes: int, generator: torch.Generator
-) -> nn.Sequential:
-    """Make a perceptron: layers ``fc1``, ``fc2`` ..., ReLU after each but the last.
-
-    Weights and biases are drawn as :class:`torch.nn.Linear` draws them, from ``generator`` instead
-    of the global one: uniform within ``1 / sqrt(columns)``.
-    """
-    sizes = [features, *hidden, classes]
-    layers = []
-    for index, (columns, rows) in enumerate(itertools.pairwise(sizes), 1):
-        bound = columns**-0.5
-        layers.append(
-            DenseLayer(
-                name=f"fc{index}",
-                weight=torch.empty(rows, columns).uniform_(-bound, bound, generator=generator),
-                bias=torch.empty(rows).uniform_(-bound, bound, generator=generator),
-                relu=index < len(sizes) - 1,
-            )
-        )
-    return sequential(layers)
 
 
 def weighted(module: nn.Sequential) -> dict[str, nn.Linear | nn.Conv2d]:

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from operator import getitem
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.nn.utils import fusion
 from torch.nn.utils.prune import BasePruningMethod
 
 from secateur import leaf
+from secateur.batchnorm import NORMS, fold
 from secateur.chain import SUPPORTED, check
 from secateur.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 __all__ = ["evaluating", "plain"]
 
-#: What is folded into the layer before it.
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _WEIGHTED = (nn.Linear, nn.Conv2d)
 
 _WINDOW = ("kernel_size", "stride", "padding")
@@ -89,20 +87,20 @@ def plain(module: nn.Module, *, copy: bool = True) -> nn.Sequential:
       (2): ReLU()
     )
     """
-    if _kind(module) is not None:
+    if leaf.kind_of(module) is not None:
         module = nn.Sequential(module)
     _refuse_hooks(module)
     links = _links(module)
-    used = Counter(name for name, part in links if _kind(part) in _WEIGHTED)
+    used = Counter(name for name, part in links if leaf.kind_of(part) in _WEIGHTED)
     for name, count in used.items():
         if count > 1:
             raise BadInputError(f"layer {name!r} is used twice; make it two layers")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     flat = False
     for name, part in links:
-        kind = _kind(part)
-        if isinstance(part, _NORMS):
-            _fold(name, part, layers)
+        kind = leaf.kind_of(part)
+        if isinstance(part, NORMS):
+            fold(name, part, layers)
             continue
         assert kind is not None
         if not (kind is nn.Flatten and flat):
@@ -137,22 +135,6 @@ def _refuse_hooks(module: nn.Module) -> None:
             )
 
 
-def _is(part: nn.Module, kind: type[nn.Module]) -> bool:
-    """Tell whether a module computes what ``kind`` does: a subclass may compute something else."""
-    return (
-        isinstance(part, kind)
-        and "forward" not in vars(part)
-        and all(
-            getattr(type(part), method, None) is getattr(kind, method, None)
-            for method in ("forward", "_conv_forward")
-        )
-    )
-
-
-def _kind(part: nn.Module) -> type[nn.Module] | None:
-    return next((kind for kind in leaf.KINDS if _is(part, kind)), None)
-
-
 def _parameters(part: nn.Module, copy: bool) -> tuple[Tensor | None, ...]:
     """Give the weight and the bias as they are used, masks applied."""
     tensors = []
@@ -167,49 +149,13 @@ def _parameters(part: nn.Module, copy: bool) -> tuple[Tensor | None, ...]:
     return tuple(tensors)
 
 
-def _fold(name: str, norm: nn.Module, layers: OrderedDict[str, nn.Module]) -> None:
-    """Fold a BatchNorm into the last layer; a weight of zero stays zero."""
-    norm = cast("nn.BatchNorm2d", norm)
-    where = leaf.describe(name, norm)
-    last = next(reversed(layers.values()), None)
-    wanted = nn.Linear if isinstance(norm, nn.BatchNorm1d) else nn.Conv2d
-    if not isinstance(last, wanted):
-        raise BadInputError(
-            f"{where} must follow a {wanted.__name__} at once, to be folded into it; move it there"
-        )
-    if len(last.weight) != norm.num_features:
-        raise BadInputError(
-            f"{where} must take the {len(last.weight)} outputs of {next(reversed(layers))!r}, "
-            f"not {norm.num_features}"
-        )
-    if norm.running_mean is None or norm.running_var is None:
-        raise BadInputError(
-            f"{where} must have running statistics, to be folded; train it with "
-            f"track_running_stats=True"
-        )
-    fuse = fusion.fuse_linear_bn_weights if wanted is nn.Linear else fusion.fuse_conv_bn_weights
-    numbers = (last.weight, last.bias, norm.running_mean, norm.running_var)
-    mean_and_more = [
-        None if tensor is None else tensor.detach().cpu().double() for tensor in numbers
-    ]
-    scale, shift = (
-        None if tensor is None else tensor.detach().cpu().double()
-        for tensor in (norm.weight, norm.bias)
-    )
-    weight, bias = cast("Callable[..., tuple[Tensor, Tensor]]", fuse)(
-        *mean_and_more, norm.eps, scale, shift
-    )
-    last.weight = nn.Parameter(weight.detach().float())
-    last.bias = nn.Parameter(bias.detach().float())
-
-
 class _Tracer(fx.Tracer):
     """Stops at what can be read as a layer, and remembers in which module it fails."""
 
     failed = ""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        known = _kind(m) is not None or any(_is(m, kind) for kind in _NORMS)
+        known = leaf.kind_of(m) is not None or any(leaf.computes(m, kind) for kind in NORMS)
         return known or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -279,8 +225,8 @@ def _part(node: fx.Node, module: nn.Module) -> nn.Module | None:
     """Give the module that does what a link of the chain does, or None if there is none."""
     if node.op == "call_module":
         part = module.get_submodule(str(node.target))
-        known = (*leaf.KINDS, *_NORMS, nn.Identity)
-        return part if any(_is(part, kind) for kind in known) else None
+        known = (*leaf.KINDS, *NORMS, nn.Identity)
+        return part if any(leaf.computes(part, kind) for kind in known) else None
     if node.target in _FUNCTIONS:
         kind, names = _FUNCTIONS[node.target]
         given = dict(zip(names, node.args[1:], strict=False)) | node.kwargs

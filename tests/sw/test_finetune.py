@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from secateur.architectures import perceptron
 from secateur.data import load
 from secateur.dataset import Dataset
 from secateur.errors import BadInputError
 from secateur.finetune import finetune
-from secateur.model import accuracy, build, outputs
+from secateur.model import accuracy, outputs
 from secateur.network import Network
 from secateur.project import Project
 from secateur.quantize import quantize
@@ -40,7 +41,7 @@ def dataset() -> Dataset:
 def module(dataset: Dataset) -> nn.Sequential:
     """A perceptron of which a fifth of the weights is left."""
     generator = torch.Generator().manual_seed(1)
-    module = build(64, (32,), 10, generator)
+    module = perceptron(64, (32,), 10, generator)
     settings = project().train
     for rate in (0.1, 0.05):
         masks = {

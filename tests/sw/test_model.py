@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
+from secateur.architectures import perceptron
 from secateur.data import Split
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant
-from secateur.model import accuracy, build, dense_layers, outputs, plain, weighted
+from secateur.model import accuracy, dense_layers, outputs, plain, weighted
 from secateur.network import Layer, Network
 
 ENGINE = "is not supported by the engine; use Linear, ReLU, Flatten and Dropout only"
@@ -51,7 +52,7 @@ def test_layers_with_weights_in_their_order() -> None:
             ["1/0", "3"],
             [True, False],
         ),
-        (build(6, (5,), 3, torch.Generator()), ["fc1", "fc2"], [True, False]),
+        (perceptron(6, (5,), 3, torch.Generator()), ["fc1", "fc2"], [True, False]),
     ],
 )
 def test_dense_layers(module: nn.Module, names: list[str], relus: list[bool]) -> None:
@@ -93,21 +94,6 @@ def test_what_the_engine_lacks(module: nn.Module, sentence: str) -> None:
     with pytest.raises(BadInputError) as caught:
         dense_layers(module)
     assert str(caught.value) == sentence
-
-
-def test_build_draws_from_its_generator_alone() -> None:
-    before = torch.get_rng_state()
-    first, again, other = (
-        build(64, (20,), 10, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
-    )
-    assert torch.equal(torch.get_rng_state(), before)
-    for name, tensor in first.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[name])
-        assert not torch.equal(tensor, other.state_dict()[name])
-    assert [tuple(layer.weight.shape) for layer in dense_layers(first)] == [(20, 64), (10, 20)]
-    weight = dense_layers(first)[0].weight
-    assert 0.12 < weight.abs().max() <= 0.125
-    assert abs(weight.mean()) < 0.01
 
 
 class Counting(nn.Module):

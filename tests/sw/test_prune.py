@@ -5,15 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
-from secateur.data import Dataset, Split
+from secateur.architectures import perceptron
+from secateur.dataset import Dataset, Split
 from secateur.errors import BadInputError
-from secateur.model import build, dense_layers, plain
+from secateur.model import dense_layers
 from secateur.project import Project
-from secateur.prune import Pruning, prune, remove
+from secateur.prune import Pruning, prune
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def dataset() -> Dataset:
 
 
 def module(seed: int = 1) -> nn.Sequential:
-    return build(6, (20,), 3, torch.Generator().manual_seed(seed))
+    return perceptron(6, (20,), 3, torch.Generator().manual_seed(seed))
 
 
 def pruned(dataset: Dataset, start: nn.Module | None = None, **sections: Any) -> Pruning:
@@ -50,20 +49,18 @@ def test_quality_is_times_the_standard_deviation(dataset: Dataset) -> None:
         assert 0 < np.count_nonzero(sparse) < sparse.size
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 99), st.floats(0.05, 1.0))
-def test_density_keeps_the_largest(seed: int, density: float) -> None:
-    dense = module(seed)
-    sparse = plain(dense)
-    stats, masks = remove(sparse, "density", [density] * 2, dense_layers(dense))
-    for before, after, stat in zip(weights(dense), weights(sparse), stats, strict=True):
+def test_density_keeps_the_largest(dataset: Dataset) -> None:
+    got = pruned(dataset, density=[0.3, 0.55], rounds=1, epochs=0)
+    for before, after, stat, density in zip(
+        weights(module()), weights(got.module), got.layers, (0.3, 0.55), strict=True
+    ):
         count = round(density * before.size)
         least = np.sort(np.abs(before), axis=None)[-count]
         assert np.array_equal(after, np.where(np.abs(before) >= least, before, 0))
         assert (stat.weights, stat.non_zeros) == (before.size, count)
         assert stat.density == count / before.size
         assert stat.threshold == least
-        assert np.array_equal(masks[f"{stat.name}.weight"].numpy(), after != 0)
+    assert got.unretrained is got.module
 
 
 def test_equal_weights_still_give_the_density(dataset: Dataset) -> None:
@@ -165,3 +162,106 @@ def test_a_layer_without_weights_is_refused(dataset: Dataset) -> None:
     for target in ({"quality": 0.0}, {"density": 1.0}):
         with pytest.raises(BadInputError, match=r"^layer 'fc2' has no weight left at "):
             pruned(dataset, dead, rounds=1, epochs=0, **target)
+
+
+def test_a_budget_is_for_the_whole_network(dataset: Dataset) -> None:
+    got = pruned(dataset, budget=0.1, rounds=3, epochs=2)
+    counts = [[layer.non_zeros for layer in stats.layers] for stats in got.rounds]
+    assert [sum(count) for count in counts] == [round(180 * 0.1 ** (n / 3)) for n in (1, 2, 3)]
+    # The layers' parts follow from the weights, and are not equal.
+    assert len({layer.density for layer in got.layers}) == 2
+    assert [int(np.count_nonzero(w)) for w in weights(got.module)] == counts[-1]
+
+
+@pytest.mark.parametrize("regrow", [False, True])
+@pytest.mark.parametrize("target", [{"budget": 0.15}, {"density": [0.1, 0.25]}])
+def test_smoothly(dataset: Dataset, regrow: bool, target: dict[str, Any]) -> None:
+    told = []
+    points: list[tuple[str, float, int]] = []
+    sections = {"schedule": "smooth", "regrow": regrow, "ramp": 0.5, "learning_rate": 0.1} | target
+    project = Project.model_validate({
+        "name": "clouds",
+        "train": {"batch_size": 6, "weight_decay": 1e-4},
+        "prune": sections | {"epochs": 20},
+    })
+    start = module()
+    got = prune(
+        start,
+        project,
+        dataset,
+        lambda *step: told.append(step),
+        log=lambda *point: points.append(point),
+    )
+    assert [np.count_nonzero(w) for w in weights(got.module)] == [
+        layer.non_zeros for layer in got.layers
+    ]
+    total = sum(layer.non_zeros for layer in got.layers)
+    assert total == 27
+    assert accuracy(got.module, dataset.watched) == got.rounds[0].retrained > 0.9
+    assert (len(got.rounds), got.rounds[0].pruned) == (1, None)
+    for given, want in zip(weights(start), weights(module()), strict=True):
+        assert np.array_equal(given, want)
+    # The unretrained one shows the target, on the weights that were given.
+    assert sum(np.count_nonzero(w) for w in weights(got.unretrained)) == 27
+    densities = [value for name, value, _ in points if name == "density"]
+    assert densities == sorted(densities, reverse=True)
+    assert densities[9] > densities[10] == densities[-1] == total / 180
+    assert told[-1][2].endswith(", density 15.00%")
+    assert [epoch for name, _, epoch in points if name == "loss"] == [*range(1, 21)]
+
+
+def test_smoothly_without_retraining_is_one_cut(dataset: Dataset) -> None:
+    once = pruned(dataset, budget=0.2, rounds=1, epochs=0)
+    smooth = pruned(dataset, budget=0.2, schedule="smooth", epochs=0)
+    for one, two in zip(weights(once.module), weights(smooth.module), strict=True):
+        assert np.array_equal(one, two)
+    assert once.rounds == smooth.rounds
+
+
+def test_balance_gives_every_pe_as_many(dataset: Dataset) -> None:
+    project = Project.model_validate({
+        "name": "a",
+        "prune": {"density": 0.3, "balance": True, "rounds": 2, "epochs": 1},
+        "engine": {"pes": 4},
+    })
+    got = prune(module(), project, dataset)
+    first = weights(got.module)[0]
+    assert [np.count_nonzero(first[pe::4]) for pe in range(4)] == [9, 9, 9, 9]
+
+
+def test_retraining_has_a_decay_of_its_own(dataset: Dataset) -> None:
+    """With L2, and with L1, what is left gets smaller than with none; training's is the default."""
+    sums = {}
+    for name, sections in {
+        "none": {"weight_decay": 0.0},
+        "l2": {"weight_decay": 0.2},
+        "l1": {"weight_decay": 0.0, "l1": 0.02},
+    }.items():
+        got = pruned(dataset, density=0.5, rounds=1, epochs=10, learning_rate=0.05, **sections)
+        sums[name] = sum(np.abs(w).sum() for w in weights(got.module))
+    assert sums["l2"] < 0.9 * sums["none"]
+    assert sums["l1"] < 0.9 * sums["none"]
+    inherited = Project.model_validate({
+        "name": "a",
+        "train": {"weight_decay": 0.2},
+        "prune": {"density": 0.5, "rounds": 1, "epochs": 10, "learning_rate": 0.05},
+    })
+    got = prune(module(), inherited, dataset)
+    assert sum(np.abs(w).sum() for w in weights(got.module)) == sums["l2"]
+
+
+def test_without_examples_nothing_is_retrained() -> None:
+    project = Project.model_validate({
+        "name": "a",
+        "data": {"name": "none"},
+        "prune": {"density": 0.5, "rounds": 1, "epochs": 0},
+    })
+    got = prune(module(), project, None)
+    assert [layer.non_zeros for layer in got.layers] == [60, 30]
+    assert (got.rounds[0].pruned, got.rounds[0].retrained) == (None, None)
+    with pytest.raises(BadInputError) as caught:
+        prune(module(), Project.model_validate({"name": "a", "data": {"name": "none"}}), None)
+    assert str(caught.value) == (
+        'prune.epochs must be 0 where data.name is "none", not 10; give 0 to prune without '
+        "retraining, or name a set of examples"
+    )

@@ -11,9 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from secateur.architectures import perceptron
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, round_to
-from secateur.model import build, outputs
+from secateur.model import outputs
 from secateur.quantize import best_fraction, quantize
 from secateur.settings import QuantizeSettings
 
@@ -144,7 +145,7 @@ def test_any_network_of_any_scale(
 ) -> None:
     """Zeros stay zero, the codebook is small and holds 0, and nothing leaves its format."""
     generator = torch.Generator().manual_seed(seed)
-    module = build(sizes[0], sizes[1:-1], sizes[-1], generator)
+    module = perceptron(sizes[0], sizes[1:-1], sizes[-1], generator)
     layers = [part for part in module if isinstance(part, nn.Linear)]
     for part in layers:
         part.weight.data *= torch.rand(part.weight.shape, generator=generator) < density
@@ -174,7 +175,7 @@ def test_any_network_of_any_scale(
 def test_close_to_the_float_network(codebook_bits: int) -> None:
     """At 16 bits and with a codebook as rich as the weights, nothing but rounding is lost."""
     generator = torch.Generator().manual_seed(1)
-    module = build(12, (16,), 4, generator)
+    module = perceptron(12, (16,), 4, generator)
     if codebook_bits:
         for part in module:
             if isinstance(part, nn.Linear):
@@ -207,7 +208,7 @@ def test_every_code_is_used(bits: int) -> None:
 
 
 def test_repeatable_and_told() -> None:
-    module = build(6, (5,), 3, torch.Generator().manual_seed(1))
+    module = perceptron(6, (5,), 3, torch.Generator().manual_seed(1))
     x = np.random.default_rng(1).uniform(size=(30, 6)).astype(np.float32)
     told = []
     first = quantize(module, x, QuantizeSettings(), "n", lambda *step: told.append(step))
