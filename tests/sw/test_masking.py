@@ -1,5 +1,6 @@
 """Masks while learning: what is masked stays zero, what may return does, the schedule is exact."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_the_ramp_ends_where_it_says_and_stays() -> None:
     module = network()
     ramp = Recorded(module, ramp=0.6, regrow=True)
     learn(module, ramp)  # 64 steps, 39 of them before the end of the ramp
-    assert ramp.steps == [*range(40)][:39] + [39]
+    assert ramp.steps == [*range(40)]
     assert ramp.parts == [step / (0.6 * 64) for step in range(39)] + [1.0]
     for name, mask in ramp.masks.items():
         assert mask.sum() == 6
@@ -109,7 +110,7 @@ def test_connections_return_only_if_they_may() -> None:
         ramp = Recorded(module, ramp=0.9, regrow=regrow)
         learn(module, ramp)
         removed = [weight == 0 for weight in ramp.after]
-        returned = any(bool((a & ~b).any()) for a, b in zip(removed, removed[1:], strict=False))
+        returned = any(bool((a & ~b).any()) for a, b in itertools.pairwise(removed))
         assert returned == regrow
 
 

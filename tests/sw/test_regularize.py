@@ -1,5 +1,6 @@
 """L1, the dropout formula of the paper, and layers that take turns."""
 
+import itertools
 import math
 
 import numpy as np
@@ -69,6 +70,6 @@ def test_layers_take_turns() -> None:
     )
     moved = [
         [not torch.equal(a, b) for a, b in zip(one, two, strict=True)]
-        for one, two in zip(seen, seen[1:], strict=False)
+        for one, two in itertools.pairwise(seen)
     ]
     assert moved == [[False] * 2 + [True] * 2] * 2 + [[True] * 2 + [False] * 2]
