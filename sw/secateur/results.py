@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-__all__ = ["RESULTS", "Result"]
+__all__ = ["RESULTS", "Result", "Sensitivity"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -41,6 +41,28 @@ class Result(_Checked):
 
 class _Train(Result):
     accuracy: Fraction | None  # None without examples
+
+
+class _Curve(_Checked):
+    name: str
+    weights: PositiveInt
+    densities: Annotated[list[Fraction], Field(min_length=1)]
+    accuracies: list[Fraction]
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if len(self.densities) != len(self.accuracies):
+            raise ValueError("accuracies must be one for each density")
+        return self
+
+
+class Sensitivity(Result):
+    """What a scan holds; see :func:`secateur.sensitivity.sensitivity`."""
+
+    accuracy: Fraction | None
+    split: str | None
+    examples: NonNegativeInt
+    layers: list[_Curve]
 
 
 class _PrunedLayer(_Checked):
