@@ -1,8 +1,10 @@
 """Several processes: what each learns from torchrun, and what only the first one writes."""
 
 import os
+import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from click.testing import CliRunner
 from secateur import distributed
 from secateur.cli import command
 from secateur.errors import BadInputError
+from secateur.project import Project
+from secateur.stage import Context, Stage, run_alone
 
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 
@@ -86,6 +90,30 @@ def test_what_is_for_one_process(
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
 
 
+@pytest.mark.parametrize(("rank", "left"), [("0", ["seed.txt"]), ("1", [])])
+def test_whose_results_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, left: list[str]
+) -> None:
+    def run(context: Context) -> None:
+        context.outputs["seed.txt"].write_text(str(context.project.seed))
+
+    stage = Stage(
+        name="make",
+        summary="",
+        description="",
+        example="",
+        layer="sw",
+        run=run,
+        outputs=("seed.txt",),
+        shared=True,
+    )
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "together", nullcontext)  # there is no other to connect to
+    run_alone(stage, Project(name="small"), {}, tmp_path / "seed.txt")
+    assert [path.name for path in tmp_path.iterdir()] == left
+
+
 WORKER = """
 import torch, torch.distributed as dist
 from secateur import distributed
@@ -114,7 +142,7 @@ def test_the_first_process_writes(tmp_path: Path) -> None:
     result = torchrun(tmp_path, "-m", "secateur", "train", "small.toml", "-o", "out/a.safetensors")
     assert result.returncode == 0, result.stderr
     assert result.stdout == "out/a.safetensors\nout/train.json\n"
-    assert result.stderr.count("train       ") == 1
+    assert len(re.findall(r"^train +[0-9.]+ s$", result.stderr, re.MULTILINE)) == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a.safetensors",
         "train.json",

@@ -368,8 +368,8 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
             (
                 f"[prune]\n{key} = {value}",
                 (
-                    f': [prune] must have {key} with the schedule "smooth" only; remove it or change '
-                    "that"
+                    f': [prune] must have {key} with the schedule "smooth" only; remove it or '
+                    "change that"
                 ),
             )
             for key, value in (("ramp", 0.6), ("regrow", "true"), ("regrow", "false"))
