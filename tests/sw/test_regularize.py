@@ -61,7 +61,7 @@ def test_layers_take_turns() -> None:
     descend(
         module,
         Dataset("noise", split, split, split),
-        TrainSettings(batch_size=5),
+        TrainSettings.model_validate({"batch_size": 5}),
         epochs=3,  # the middle one begins in the first half
         learning_rate=0.1,
         generator=torch.Generator(),

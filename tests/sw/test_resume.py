@@ -1,5 +1,6 @@
 """A run that was broken off, at any moment and by anything, ends as if it had not been."""
 
+import dataclasses
 import shutil
 import signal
 import subprocess
@@ -12,10 +13,12 @@ import pytest
 import torch
 from torch import nn
 
+from secateur.build import build
 from secateur.dataset import Dataset, Split
 from secateur.errors import BadInputError
 from secateur.project import Project
 from secateur.prune import Pruning, prune
+from secateur.stage import Context, Stage, run_alone
 from secateur.train import train
 
 EPOCHS = 4
@@ -252,3 +255,42 @@ def test_divergence_keeps_the_state_before_it(tmp_path: Path) -> None:
     # With the right example it goes on from there.
     got = prune(network(), project("rounds"), dataset(), folder=folder)
     assert everything(got) == everything(prune(network(), project("rounds"), dataset()))
+
+
+def stage(broken_off: bool) -> Stage:
+    def run(context: Context) -> None:
+        assert context.resume is not None
+        context.resume.mkdir(exist_ok=True)
+        (context.resume / "state.safetensors").touch()
+        if broken_off:
+            raise BrokenOffError
+        context.outputs["thing"].touch()
+
+    return Stage(
+        name="make", summary="", description="", example="", layer="sw", run=run, outputs=("thing",)
+    )
+
+
+def test_a_stage_alone_keeps_its_state_beside_the_output(tmp_path: Path) -> None:
+    place = tmp_path / ".result.resume"
+    for _ in range(2):
+        with pytest.raises(BrokenOffError):
+            run_alone(stage(True), Project(name="a"), {}, tmp_path / "result")
+        assert [path.name for path in tmp_path.iterdir()] == [place.name]
+    run_alone(stage(False), Project(name="a"), {}, tmp_path / "result")
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+def test_a_build_keeps_it_in_the_cache(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for seed in (1, 1, 2):
+        with pytest.raises(BrokenOffError):
+            build(Project(name="a", seed=seed), tmp_path, stages={"make": stage_of_seed(True)})
+    kept = sorted(path.name for path in cache.glob("*.resume"))
+    assert len(kept) == 2
+    build(Project(name="a", seed=2), tmp_path, stages={"make": stage_of_seed(False)})
+    assert not [*cache.glob("*.resume")]
+
+
+def stage_of_seed(broken_off: bool) -> Stage:
+    return dataclasses.replace(stage(broken_off), settings=("seed",))

@@ -81,7 +81,7 @@ def test_one_step_is_the_formula() -> None:
     descend(
         module,
         dataset,
-        TrainSettings(batch_size=120, weight_decay=0.25, momentum=0.5),
+        TrainSettings.model_validate({"batch_size": 120, "weight_decay": 0.25, "momentum": 0.5}),
         epochs=1,
         learning_rate=0.125,
         generator=torch.Generator(),
@@ -103,7 +103,12 @@ def test_two_steps_follow_half_a_cosine_with_l1_and_l2() -> None:
     descend(
         module,
         dataset,
-        TrainSettings(batch_size=60, weight_decay=0.25, l1=0.125, momentum=0.5),
+        TrainSettings.model_validate({
+            "batch_size": 60,
+            "weight_decay": 0.25,
+            "l1": 0.125,
+            "momentum": 0.5,
+        }),
         epochs=1,
         learning_rate=0.125,
         generator=generator,
@@ -202,7 +207,7 @@ def test_convolutions_learn_and_keep_their_memory_format() -> None:
     descend(
         module,
         images(),
-        TrainSettings(batch_size=7),
+        TrainSettings.model_validate({"batch_size": 7}),
         epochs=25,
         learning_rate=0.1,
         generator=torch.Generator(),
