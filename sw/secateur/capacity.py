@@ -174,7 +174,7 @@ class _Room:
             )
         dense_layers(module)  # refuses what the engine does not support
         return cls(
-            module=plain(module),
+            module=plain(module).cpu(),
             project=project,
             x=dataset.train.x[: project.quantize.calibration_images],
             device=project.prune.fit,

@@ -92,10 +92,13 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
         project: Path,
         folder: Path,
         output: Path | None,
+        fit: str | None = None,
         tensorboard: Path | None = None,
         **given: Path | None,
     ) -> None:
         settings = Project.load(project)
+        if fit is not None:
+            settings = settings.fitting(fit)
         inputs = {names[key]: path or folder / names[key] for key, path in given.items()}
         for name, path in inputs.items():
             if not path.is_file():
@@ -152,8 +155,17 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
                 type=click.Path(path_type=Path, dir_okay=False),
                 help=f"File to write.  [default: {FOLDER / first}]",
             ),
+            *([_fit()] if stage.fits else []),
             *([_tensorboard()] if stage.curves else []),
         ],
+    )
+
+
+def _fit() -> click.Option:
+    return click.Option(
+        ["--fit"],
+        metavar="DEVICE",
+        help="Prune to what this device holds, whatever target the project has.",
     )
 
 

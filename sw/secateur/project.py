@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from secateur.errors import BadInputError
 from secateur.settings import (
+    TARGETS,
     DataSettings,
     EngineSettings,
     NetworkSettings,
@@ -135,6 +136,17 @@ class Project(Settings):
     def checkpoint(self) -> Path | None:
         """The trained model's file, absolute, where the project starts from one."""
         return self._resolve(self.network.checkpoint)
+
+    def fitting(self, device: str) -> Project:
+        """Give the same project with ``prune.fit`` as the target of pruning, and no other.
+
+        Examples
+        --------
+        >>> Project(name="small").fitting("ecp5-25k").prune.target
+        ('fit', 'ecp5-25k')
+        """
+        prune = self.prune.model_copy(update={**dict.fromkeys(TARGETS), "fit": device})
+        return self.model_copy(update={"prune": prune})
 
     @property
     def data_file(self) -> Path | None:

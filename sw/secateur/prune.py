@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from secateur import target
+from secateur import capacity, target
 from secateur.errors import BadInputError
 from secateur.logs import unlogged
 from secateur.masking import Held, Ramp, cut
@@ -144,6 +144,8 @@ def prune(
     BadInputError
         If the module is not supported, a layer would have no weight left, the targets are not one
         for each layer, retraining diverges, or the folder holds the state of another run.
+    CheckFailedError
+        If the result does not fit the device that it was to fit.
     """
     settings = project.prune
     pruned = plain(module)
@@ -160,6 +162,8 @@ def prune(
     method = _Method(project, dataset, goal, resume, progress, log)
     for done in range(len(method.finished), method.rounds):
         method.round(pruned, done)
+    if settings.fit is not None:
+        capacity.check(pruned, project, dataset)
     unretrained = pruned
     if settings.epochs:
         unretrained = plain(module)

@@ -97,6 +97,8 @@ class Stage:
         Gives the versions of programs of the system's that decide its result, by any name.
     more_settings : callable
         Gives further sections that decide its result with the values that a project has.
+    fits : bool
+        Whether it prunes, and so has a target that ``--fit`` replaces.
     curves : bool
         Whether it trains, and so has curves to log.
     shared : bool
@@ -116,6 +118,7 @@ class Stage:
     tools: tuple[str, ...] = ()
     programs: Callable[[Project], dict[str, str]] = lambda _: {}
     more_settings: Callable[[Project], tuple[str, ...]] = lambda _: ()
+    fits: bool = False
     curves: bool = False
     shared: bool = False
 

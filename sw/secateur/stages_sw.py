@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from secateur.digest import digest_file
+from secateur.digest import digest_file, digest_sources
 from secateur.project import Project
 from secateur.stage import Stage
 from secateur.summary import SOURCES
@@ -134,8 +134,13 @@ def _pruned_layers(layers: Iterable[LayerStats]) -> list[dict[str, Any]]:
 def _pruned_for(project: Project) -> tuple[str, ...]:
     """Name the sections that say what the network is pruned for, where it is for something."""
     settings = project.prune
-    fit = ("engine", "quantize", "synthesize") if settings.fit is not None else ()
+    fit = ("engine", "quantize") if settings.fit is not None else ()
     return fit or (("engine",) if settings.balance else ())
+
+
+def _devices(project: Project) -> dict[str, str]:
+    """Say which description of the devices it is that decides what fits."""
+    return {} if project.prune.fit is None else {"devices": digest_sources("hw")}
 
 
 PRUNE = Stage(
@@ -156,6 +161,8 @@ PRUNE = Stage(
     outputs=("pruned.safetensors", "prune.json"),
     settings=("seed", "data", "train", "prune"),
     more_settings=_pruned_for,
+    programs=_devices,
+    fits=True,
     tools=("torch", "numpy", "safetensors", "scikit-learn"),
     curves=True,
     shared=True,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from secateur import threshold
+from secateur import capacity, threshold
 from secateur.errors import BadInputError
 from secateur.model import weighted
 from secateur.schedule import approach, cubic
@@ -36,6 +37,9 @@ class Target:
         Standard deviations of the weights that are given, by parameter.
     groups : int
         Groups of rows that keep equally many weights; see :func:`secateur.threshold.by_density`.
+    room : callable, optional
+        Measures the budget anew by the weights that are there when the target is reached: which
+        of them are left decides how many a device holds.
     """
 
     key: str
@@ -43,6 +47,7 @@ class Target:
     starts: dict[str, float]
     deviations: dict[str, float]
     groups: int = 1
+    room: Callable[[nn.Sequential], float] | None = None
 
     def masks(self, module: nn.Sequential, part: float, *, smooth: bool = False) -> Masks:
         """Choose masks by the weights of ``module``, a part of the way to the target, 0 to 1.
@@ -63,7 +68,10 @@ class Target:
             return threshold.by_quality(found, steps, self.deviations, groups=self.groups)
         if self.key == "density":
             return threshold.by_density(found, steps, groups=self.groups)
-        return threshold.by_budget(found, next(iter(steps.values())), groups=self.groups)
+        budget = next(iter(steps.values()))
+        if part == 1.0 and self.room is not None:
+            budget = min(budget, self.room(module))
+        return threshold.by_budget(found, budget, groups=self.groups)
 
 
 def weights(module: nn.Sequential) -> dict[str, Tensor]:
@@ -96,6 +104,7 @@ def find(
     settings = project.prune
     key, value = settings.target
     names = [*weighted(module)]
+    room: Callable[[nn.Sequential], float] | None = None
     if key == "loss":
         from secateur.sensitivity import choose  # pyright: ignore[reportMissingImports]
 
@@ -105,9 +114,8 @@ def find(
             )
         key, value = "density", choose(scan, value)
     elif key == "fit":
-        from secateur.capacity import budget  # pyright: ignore[reportMissingImports]
-
-        key, value = "budget", budget(module, project, dataset)
+        room = partial(capacity.budget, project=project, dataset=dataset)
+        key, value = "budget", room(module)
     found = weights(module)
     sizes = {name: weight.numel() for name, weight in found.items()}
     left = {name: int(weight.count_nonzero()) for name, weight in found.items()}
@@ -123,6 +131,7 @@ def find(
         starts=starts,
         deviations=threshold.deviations(found) if key == "quality" else {},
         groups=project.engine.pes if settings.balance else 1,
+        room=room,
     )
 
 

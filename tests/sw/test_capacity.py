@@ -20,6 +20,7 @@ from secateur.errors import BadInputError, CheckFailedError
 from secateur.estimate import FILLED, payload_bytes, require
 from secateur.masking import cut
 from secateur.project import Project
+from secateur.prune import prune
 from secateur.quantize import quantize
 from secateur.threshold import by_budget
 from secateur.trace import plain
@@ -249,3 +250,43 @@ def test_nothing_describes_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         capacity.budget(perceptron(16, 12, 4), project(), examples(16))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [{"rounds": 2}, {"schedule": "smooth"}, {"schedule": "smooth", "regrow": True}],
+    ids=["rounds", "smooth", "regrow"],
+)
+def test_a_pruned_network_fits(schedule: dict[str, Any], words_of_weights: list[int]) -> None:
+    """Which weights are left is known only in the end: the budget is measured once more there."""
+    words_of_weights[0] = 64
+    settings = project(engine={"pes": 4})
+    updates = {"epochs": 8, "learning_rate": 0.2, **schedule}
+    settings = settings.model_copy(
+        update={"prune": settings.prune.model_validate({"fit": DEVICE, **updates})}
+    )
+    module, data = perceptron(16, 12, 2), examples(16, 200)
+    first = capacity.budget(module, settings, data)
+    result = prune(module, settings, data)
+    assert 0.8 * first * 216 < non_zeros(result.module) <= round(first * 216)
+    assert non_zeros(result.unretrained) == round(first * 216)
+    network = quantize(result.module, data.train.x, settings.quantize, "small")
+    assert fit(network, pes=4).weight_depth * 4 == 64
+
+
+def test_a_pruned_network_that_does_not_fit_is_no_result(
+    words_of_weights: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words_of_weights[0] = 64
+    monkeypatch.setattr(capacity, "budget", lambda *_, **__: 0.5)
+    message = (
+        "the pruned model does not fit device 'ecp5-25k': the engine needs 256 words of 64; "
+        "reduce engine.pes or the depths that are given, or take a larger device"
+    )
+    settings = Project.model_validate({
+        "name": "small",
+        "engine": {"pes": 4},
+        "prune": {"fit": DEVICE, "epochs": 0, "rounds": 1},
+    })
+    with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
+        prune(perceptron(16, 12, 2), settings, examples(16))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,27 @@ def test_told_to_end_it_leaves_nothing(name: str) -> None:
         [],
         ["lock"],
     )
+
+
+def test_fit_is_the_only_target_of_pruning() -> None:
+    def run(context: Context) -> None:
+        name, value = context.project.prune.target
+        context.outputs["seed.txt"].write_text(f"{name} {value} {context.project.prune.quality}")
+
+    fitting = replace(STAGES["make"], run=run, fits=True)
+    Path("quality.toml").write_text("[prune]\nquality = 1.5\nrounds = 2\n")
+    for arguments, text in (
+        ([], "quality 1.5 1.5"),
+        (["--fit", "ecp5-25k"], "fit ecp5-25k None"),
+    ):
+        result = CliRunner().invoke(
+            command({"make": fitting}), ["make", "quality.toml", *arguments]
+        )
+        assert (result.exit_code, Path("build/seed.txt").read_text()) == (0, text)
+
+
+def test_only_pruning_fits() -> None:
+    taking = [name for name, stage in find_stages().items() if stage.fits]
+    assert taking == ["prune"]
+    result = secateur("make", "1.toml", "--fit", "ecp5-25k")
+    assert (result.exit_code, "No such option" in result.stderr) == (2, True)
