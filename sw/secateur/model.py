@@ -115,5 +115,5 @@ def outputs(module: nn.Module, x: NDArray[np.float32]) -> NDArray[np.float32]:
 def accuracy(model: nn.Module | Network, split: Split) -> float:
     """Part of ``split`` that a float module or an integer network classifies correctly, 0 to 1."""
     if isinstance(model, Network):
-        return split.accuracy(model.compute(model.quantize_input(split.x)))
+        return split.accuracy(model.compute(model.quantize_input(split.flat)))
     return split.accuracy(outputs(model, split.x))

@@ -1,5 +1,6 @@
 """Retraining in integers, on the digits: what is learnt is the integer network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,45 @@ def test_goes_on_where_it_was_broken_off(
     again = finetune(network, which, dataset, lambda done, *_: told.append(done), folder=tmp_path)
     assert told == [2, 3]
     assert again.digest == finetune(network, which, dataset).digest
+
+
+def test_a_broken_off_run_of_another_network_is_refused(
+    module: nn.Sequential, dataset: Dataset, tmp_path: Path
+) -> None:
+    """Even of one with the same weights and biases."""
+    which = project(epochs=1)
+    network = quantized(module, dataset, which)
+    finetune(network, which, dataset, folder=tmp_path)
+    last = network.layers[-1]
+    shift = replace(last.requant, shift=last.requant.shift + 1)
+    other = replace(network, layers=(*network.layers[:-1], replace(last, requant=shift)))
+    with pytest.raises(BadInputError) as caught:
+        finetune(other, which, dataset, folder=tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds a run that was broken off with another network; give the same again to "
+        "go on, or delete that folder to begin again"
+    )
+
+
+def test_too_wide_accumulators_are_refused(
+    module: nn.Sequential, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should a bias come to where no engine can add to it."""
+    which = project(activation_width=16, weight_width=16)
+    network = quantized(module, dataset, which)
+
+    def learn(module: nn.Module, *_: Any, **__: Any) -> None:
+        assert isinstance(module, IntegerNetwork)
+        assert module.dtype == torch.float64
+        module.get_parameter("fc2.bias").data.fill_(1e30)
+
+    monkeypatch.setattr("secateur.finetune.descend", learn)
+    with pytest.raises(BadInputError) as caught:
+        finetune(network, which, dataset)
+    assert str(caught.value) == (
+        "layer 'fc2' needs accumulators of 49 bits and 48 is the most; lower "
+        "quantize.activation_width or quantize.weight_width"
+    )
 
 
 def test_the_rate_is_a_tenth_of_training_s(module: nn.Sequential, dataset: Dataset) -> None:

@@ -147,11 +147,12 @@ def test_any_network_of_any_scale(
     generator = torch.Generator().manual_seed(seed)
     module = perceptron(sizes[0], sizes[1:-1], sizes[-1], generator)
     layers = [part for part in module if isinstance(part, nn.Linear)]
-    for part in layers:
+    for index, part in enumerate(layers):
         part.weight.data *= torch.rand(part.weight.shape, generator=generator) < density
         part.weight.data *= 2.0**weight_scale
         part.weight.data[0, 0] = 2.0**weight_scale
-        part.bias.data *= 2.0 ** (weight_scale + input_scale)
+        # As large as the layer's sums: biases far beyond them are refused.
+        part.bias.data *= 2.0 ** (weight_scale * (index + 1) + input_scale)
     x = (torch.randn(20, sizes[0], generator=generator) * 2.0**input_scale).numpy()
     settings = QuantizeSettings(
         activation_width=activation_width, weight_width=weight_width, codebook_bits=codebook_bits
@@ -214,6 +215,13 @@ def test_repeatable_and_told() -> None:
     first = quantize(module, x, QuantizeSettings(), "n", lambda *step: told.append(step))
     assert first.digest == quantize(module, x, QuantizeSettings(), "n").digest
     assert told == [(1, 2, "layer fc1"), (2, 2, "layer fc2")]
+
+
+def test_images_are_taken_flat() -> None:
+    module = perceptron(6, (5,), 3, torch.Generator().manual_seed(1))
+    x = np.random.default_rng(1).uniform(size=(30, 1, 2, 3)).astype(np.float32)
+    flat = quantize(module, x.reshape(30, 6), QuantizeSettings(), "n")
+    assert quantize(module, x, QuantizeSettings(), "n").digest == flat.digest
 
 
 @pytest.mark.parametrize(

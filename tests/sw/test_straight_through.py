@@ -186,3 +186,12 @@ def test_as_precise_as_it_must_be(fields: dict[str, Any], dtype: torch.dtype) ->
 def test_images_are_taken_flat() -> None:
     module = IntegerNetwork(Network(name="n", layers=(layer(),)))
     assert module(torch.tensor([[[[0.75, -1.5]]]])).tolist() == [[1.0, -3.0]]
+
+
+def test_inputs_just_below_a_half_are_rounded_down() -> None:
+    """In float32 adding the half would round them up before they are rounded down."""
+    module = IntegerNetwork(Network(name="n", layers=(layer(),)))
+    x = np.nextafter(np.float32(0.125), np.float32(0))  # in quarters, below a half
+    got = module(torch.tensor([[x, x]]))
+    want = module.network.compute(module.network.quantize_input(np.array([[x, x]])))
+    assert got.tolist() == (want / 2).tolist() == [[0.5, 0.0]]
