@@ -6,7 +6,7 @@ Networks", NIPS 2015, section 3.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +18,7 @@ from secateur.masking import Held, Ramp, cut
 from secateur.model import accuracy
 from secateur.progress import silent
 from secateur.resume import Resume, causes
+from secateur.rounds import describe, recall
 from secateur.trace import plain
 from secateur.train import check_fits, descend
 
@@ -31,52 +32,11 @@ if TYPE_CHECKING:
     from secateur.logs import Log
     from secateur.progress import Progress
     from secateur.project import Project
+    from secateur.rounds import LayerStats, RoundStats
     from secateur.target import Target
     from secateur.threshold import Masks
 
-__all__ = ["LayerStats", "Pruning", "RoundStats", "prune"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerStats:
-    """What a removal left of a layer.
-
-    Parameters
-    ----------
-    name : str
-    weights, non_zeros : int
-        All weights of the layer, and those left.
-    threshold : float
-        The smallest magnitude left, before retraining.
-    """
-
-    name: str
-    weights: int
-    non_zeros: int
-    threshold: float
-
-    @property
-    def density(self) -> float:
-        """Part of the weights that is left, 0 to 1."""
-        return self.non_zeros / self.weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundStats:
-    """One round: the layers after removal, and accuracy on the watched split, 0 to 1.
-
-    Parameters
-    ----------
-    layers : tuple of LayerStats
-    pruned : float, optional
-        Before retraining; None in a smooth schedule, which has no such moment, and without data.
-    retrained : float, optional
-        None without data.
-    """
-
-    layers: tuple[LayerStats, ...]
-    pruned: float | None
-    retrained: float | None
+__all__ = ["Pruning", "prune"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -171,7 +131,7 @@ def prune(
     return Pruning(
         module=pruned,
         unretrained=unretrained,
-        rounds=tuple(_round(entry) for entry in method.finished),
+        rounds=tuple(recall(entry) for entry in method.finished),
     )
 
 
@@ -227,7 +187,7 @@ class _Method:
 
         def choose(part: float) -> Masks:
             masks = self._goal.masks(module, part, smooth=True)
-            self._now.update(layers=_layers(module, masks), pruned=None)
+            self._now.update(layers=describe(module, masks), pruned=None)
             return masks
 
         goes_on, self._goes_on = self._goes_on, False
@@ -239,32 +199,11 @@ class _Method:
             return Held({}, dropout=settings.dropout)
         masks = self._goal.masks(module, (done + 1) / self.rounds)
         cut(module, masks)
-        self._now.update(layers=_layers(module, masks), pruned=self._watched(module))
+        self._now.update(layers=describe(module, masks), pruned=self._watched(module))
         return Held(masks, dropout=settings.dropout)
 
     def _watched(self, module: nn.Module) -> float | None:
         return None if self._dataset is None else accuracy(module, self._dataset.watched)
-
-
-def _layers(module: nn.Sequential, masks: Masks) -> list[dict[str, Any]]:
-    """Describe what masks leave, as :class:`LayerStats` does."""
-    found = []
-    for name, mask in masks.items():
-        weight = module.get_parameter(name).detach()
-        least = weight.abs().masked_fill_(~mask, torch.inf).min()
-        stats = LayerStats(
-            name=name.removesuffix(".weight"),
-            weights=mask.numel(),
-            non_zeros=int(mask.count_nonzero()),
-            threshold=least.item(),
-        )
-        found.append(asdict(stats))
-    return found
-
-
-def _round(entry: Mapping[str, Any]) -> RoundStats:
-    layers = tuple(LayerStats(**layer) for layer in entry["layers"])
-    return RoundStats(layers=layers, pruned=entry["pruned"], retrained=entry["retrained"])
 
 
 def _causes(
