@@ -121,6 +121,8 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
                 project_file=project,
                 log=log,
             )
+        if stage.show is not None and primary:
+            Console().print(stage.show(dict(zip(stage.outputs, written, strict=True))))
         for path in written if primary else ():
             click.echo(path)
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from rich.table import Table
+
     from secateur.logs import Log
     from secateur.progress import Progress
     from secateur.project import Project
@@ -97,6 +99,9 @@ class Stage:
         Gives the versions of programs of the system's that decide its result, by any name.
     more_settings : callable
         Gives further sections that decide its result with the values that a project has.
+    show : callable, optional
+        Makes of the files that it wrote, by the artefacts' names, a table for its subcommand to
+        print.
     fits : bool
         Whether it prunes, and so has a target that ``--fit`` replaces.
     curves : bool
@@ -118,6 +123,7 @@ class Stage:
     tools: tuple[str, ...] = ()
     programs: Callable[[Project], dict[str, str]] = lambda _: {}
     more_settings: Callable[[Project], tuple[str, ...]] = lambda _: ()
+    show: Callable[[Mapping[str, Path]], Table] | None = None
     fits: bool = False
     curves: bool = False
     shared: bool = False

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from rich.table import Table
     from torch import nn
 
     from secateur.dataset import Dataset
-    from secateur.prune import LayerStats
+    from secateur.rounds import LayerStats
     from secateur.stage import Context
 
-__all__ = ["ENCODE", "PRUNE", "QUANTIZE", "REPORT", "TRAIN"]
+__all__ = ["ENCODE", "PRUNE", "QUANTIZE", "REPORT", "SENSITIVITY", "TRAIN"]
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
@@ -79,19 +80,62 @@ TRAIN = Stage(
 )
 
 
+def _sensitivity(context: Context) -> None:
+    from secateur import checkpoint, data, figures
+    from secateur.sensitivity import sensitivity
+
+    dataset = data.load(context.project.data, context.project.data_file, context.progress)
+    module = checkpoint.load(context.inputs["model.safetensors"]).module
+    scan = sensitivity(module, dataset, context.progress)
+    digests = _digests(context.inputs, "model.safetensors")
+    _write(context.outputs["sensitivity.json"], {**scan, "digests": digests})
+    figures.save(figures.sensitivity_figure(scan), context.outputs["sensitivity.svg"])
+
+
+def _sensitivity_table(files: Mapping[str, Path]) -> Table:
+    from secateur.sensitivity import read, tabulate
+
+    return tabulate(read(files["sensitivity.json"]))
+
+
+SENSITIVITY = Stage(
+    name="sensitivity",
+    summary="measure what pruning each layer alone costs, without retraining",
+    description=(
+        "Prune each layer alone, to many densities and without retraining, and measure what the "
+        "network then gets right, on the examples that are watched in training. prune.loss makes "
+        "`secateur prune` choose the layers' densities from this."
+    ),
+    example=(
+        "secateur sensitivity examples/digits.toml build/model.safetensors "
+        "-o build/sensitivity.json"
+    ),
+    layer="sw",
+    run=_sensitivity,
+    inputs=("model.safetensors",),
+    outputs=("sensitivity.json", "sensitivity.svg"),
+    settings=("data",),
+    tools=("torch", "numpy", "safetensors", "scikit-learn", "matplotlib"),
+    show=_sensitivity_table,
+)
+
+
 def _prune(context: Context) -> None:
-    from secateur import checkpoint, data
+    from secateur import checkpoint, data, sensitivity
     from secateur.prune import prune
 
     dataset = data.load(context.project.data, context.project.data_file)
     module = checkpoint.load(context.inputs["model.safetensors"]).module
-    scan = context.inputs.get("sensitivity.json")
+    scan = None
+    if context.project.prune.loss is not None and "sensitivity.json" in context.inputs:
+        model = digest_file(context.inputs["model.safetensors"])
+        scan = sensitivity.read(context.inputs["sensitivity.json"], model)
     pruning = prune(
         module,
         context.project,
         dataset,
         context.progress,
-        scan=None if scan is None else json.loads(scan.read_text()),
+        scan=scan,
         folder=context.resume,
         log=context.log,
     )
@@ -178,7 +222,7 @@ def _quantize(context: Context) -> None:
     dataset = data.require(project.data, project.data_file, progress)
     module = checkpoint.load(context.inputs["pruned.safetensors"]).module
     rounded = quantize(module, dataset.train.x, project.quantize, project.name, progress)
-    network = finetune(rounded, project, dataset, progress)
+    network = finetune(rounded, project, dataset, progress, folder=context.resume, log=context.log)
     network.save(context.outputs["network.safetensors"])
     _write(
         context.outputs["quantize.json"],
@@ -212,6 +256,8 @@ QUANTIZE = Stage(
     outputs=("network.safetensors", "quantize.json"),
     settings=("name", "seed", "data", "train", "quantize"),
     tools=("torch", "numpy", "safetensors", "scikit-learn"),
+    curves=True,
+    shared=True,
 )
 
 

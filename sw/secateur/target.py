@@ -11,6 +11,7 @@ from secateur import capacity, threshold
 from secateur.errors import BadInputError
 from secateur.model import weighted
 from secateur.schedule import approach, cubic
+from secateur.sensitivity import choose
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -106,13 +107,11 @@ def find(
     names = [*weighted(module)]
     room: Callable[[nn.Sequential], float] | None = None
     if key == "loss":
-        from secateur.sensitivity import choose  # pyright: ignore[reportMissingImports]
-
         if scan is None:
             raise BadInputError(
                 "prune.loss needs the sensitivity of the layers; run `secateur sensitivity` first"
             )
-        key, value = "density", choose(scan, value)
+        key, value = "density", choose(scan, value, names)
     elif key == "fit":
         room = partial(capacity.budget, project=project, dataset=dataset)
         key, value = "budget", room(module)
