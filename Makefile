@@ -12,15 +12,18 @@ HERE  := $(VENV)/set-up-$(shell pwd | cksum | cut -d' ' -f1)
 SETUP := $(HERE)-$(shell cksum <pyproject.toml | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo reproduce test lint clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: $(SETUP)  ## create .venv and install everything into it; needs the network, the rest does not
 
 demo: $(SETUP)  ## the whole way on real data: train, prune, quantise, encode, simulate, synthesise
 	$(BIN)/secateur build examples/digits.toml
+
+reproduce: $(SETUP)  ## the paper's tables and figures on MNIST into docs/results.md: half an hour
+	$(BIN)/python benchmarks/reproduce/reproduce.py --docs docs
 
 test: $(SETUP)  ## all tests
 	$(BIN)/python -m pytest
