@@ -107,7 +107,7 @@ def plain(module: nn.Module, *, copy: bool = True) -> nn.Sequential:
             spec = leaf.spec(name, part, kind)
             weights = _parameters(part, copy) if kind in _WEIGHTED else ()
             layers[_free(name, layers, () if weights else used)] = leaf.make(spec, *weights)
-        flat = kind in (nn.Flatten, nn.Linear) or (flat and kind in (nn.ReLU, nn.Dropout))
+        flat = flat or kind in (nn.Flatten, nn.Linear)  # what comes after is flat, too
     found = nn.Sequential(layers)
     check(found)
     return found
@@ -232,8 +232,7 @@ def _part(node: fx.Node, module: nn.Module) -> nn.Module | None:
         given = dict(zip(names, node.args[1:], strict=False)) | node.kwargs
         return kind(**{name: value for name, value in given.items() if name in names})
     if node.target in (torch.flatten, "flatten"):
-        start, end = _argument(node, "start_dim", 1, 0), _argument(node, "end_dim", 2, -1)
-        return nn.Flatten(start, end) if (start, end) == (1, -1) else None
+        return nn.Flatten(_argument(node, "start_dim", 1, 0), _argument(node, "end_dim", 2, -1))
     if node.target in ("view", "reshape"):
         # x.view(-1, features) or x.view(x.size(0), -1): one row for each example
         rows, columns = node.args[1:] if len(node.args) == 3 else (None, None)

@@ -338,7 +338,7 @@ ANOTHER = "write the layer in another way"
             nn.Sequential(nn.Conv1d(2, 2, 1)),
             f"layer '0', a Conv1d, is not supported; {SUPPORTED}",
         ),
-        (Flattening(), f"the operation 'flatten' is not supported; {SUPPORTED}"),
+        (Flattening(), f"layer 'flatten', a Flatten, must have start_dim 1, not 0; {ANOTHER}"),
         (AlwaysDropping(), f"the operation 'dropout' is not supported; {SUPPORTED}"),
         (
             Residual(),
