@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur import capacity
+from secateur import capacity, target
 from secateur.dataset import Dataset, Split
 from secateur.device import find_device
 from secateur.encode import encode, fit
@@ -290,3 +290,12 @@ def test_a_pruned_network_that_does_not_fit_is_no_result(
     })
     with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
         prune(perceptron(16, 12, 2), settings, examples(16))
+
+
+def test_the_budget_is_measured_again_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([0.5, 0.25, 0.75])
+    monkeypatch.setattr(capacity, "budget", lambda *_, **__: next(measured))
+    module = perceptron(16, 12, 2)
+    goal = target.find(project(), module, examples(16))
+    kept = [sum(int(mask.sum()) for mask in goal.masks(module, p).values()) for p in (0.9, 1.0, 1)]
+    assert kept == [round(0.5**0.9 * 216), 54, 108]
