@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["collect", "report"]
 
 #: A float model's file, as :mod:`secateur.checkpoint` has it, which needs torch.
-MODEL = ArrayFile(kind="model", version=1, maker="`secateur train` or `secateur prune`")
+MODEL = ArrayFile(kind="model", version=2, maker="`secateur train` or `secateur prune`")
 
 
 def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
