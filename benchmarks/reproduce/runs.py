@@ -195,7 +195,7 @@ def run(jobs: Sequence[Job], workers: int, display: Display) -> Mapping[str, Any
                     continue
                 if total < 0:
                     now.pop(name, None)
-                    display.note(name, note)
+                    display.note(note, name)
                 else:
                     now[name] = f"{name}, {step} {done} of {total}: {note}"
                 finished = sum(future.done() for future in futures.values())

@@ -99,7 +99,7 @@ def test_everything_is_run_and_written(modules: dict[str, ModuleType], tmp_path:
     modules["reproduce"].reproduce((study,), tradeoff, 2, 2, output, display)
     results = json.loads((output / "results.json").read_text())
     assert [*results] == ["small, seed 1", "small, seed 2", "trade-off"]
-    assert all(f"{name:<12}done" in said.getvalue() for name in results)
+    assert all(f"done        {name}\n" in said.getvalue() for name in results)
     first, second = (results[f"small, seed {seed}"] for seed in (1, 2))
     assert first["scan"]
     assert second["scan"] is None
