@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from plan import ENGINES, Row, Study, Tradeoff
 
 from secateur.markdown import table
-from secateur.summary import number
+from secateur.summary import number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,13 +57,10 @@ def _errors(study: Study, results: Sequence[Mapping[str, Any]]) -> str:
             row.published,
         ))
     before, after = study.parameters
-    paper = (
-        "**the paper**", f"{after // 1000} K", f"{before / after:.0f}x",
-        f"{study.reference:.2%}", f"{study.pruned:.2%}", "-", "",
-    )  # fmt: skip
+    paper = ("**the paper**", f"{after // 1000} K", f"{before / after:.0f}x")
     return table(
         ("pruned", "weights left", "rate", "dense error", "error", "seeds", "published"),
-        tuple(part.replace("%", " %") if "." in part else part for part in paper),
+        (*paper, percent(study.reference), percent(study.pruned), "-", ""),
         *rows,
     )
 
@@ -112,7 +109,7 @@ def _integers(study: Study, results: Sequence[Mapping[str, Any]]) -> str:
         f"{each['pes']} PE{'s' * (each['pes'] > 1)}, {each['index_width']}-bit indices"
         for each in ENGINES
     ]
-    return table(("pruned", "float error", "integer error", "points", *engines), *rows)
+    return table(("pruned", "float error", "integer error", "change, points", *engines), *rows)
 
 
 def _bits(row: Row, results: Sequence[Mapping[str, Any]]) -> str:
@@ -208,9 +205,9 @@ def page(
         "# Results",
         (
             "`make reproduce` makes this page and its pictures. It prunes the two networks on "
-            'MNIST on which Han, Pool, Tran and Dally, "Learning both Weights and Connections for '
-            'Efficient Neural Networks" (NIPS 2015), report; what is changed in these runs stands '
-            "in one place, `benchmarks/reproduce/plan.py`."
+            'MNIST that Han, Pool, Tran and Dally prune in "Learning both Weights and Connections '
+            'for Efficient Neural Networks" (NIPS 2015). Every setting stands in their projects in '
+            "`examples/` and in `benchmarks/reproduce/plan.py`."
         ),
         (
             f"Errors are those of the last epoch on the 10,000 test images: mean and standard "
