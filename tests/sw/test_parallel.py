@@ -51,7 +51,9 @@ def run(name: str) -> dict[str, torch.Tensor]:
     """Train and prune; masks are the weights that are not zero."""
     dense = train(project(name), examples())
     pruned = prune(dense, project(name), examples()).module
-    return {key: value.detach() for key, value in pruned.named_parameters()}
+    return {key: value.detach() for key, value in pruned.named_parameters()} | {
+        f"dense {key}": value.detach() for key, value in dense.named_parameters()
+    }
 
 
 def main(folder: Path) -> None:
@@ -87,6 +89,9 @@ def test_two_processes_agree(name: str, folder: Path) -> None:
     assert {key: value.count_nonzero() for key, value in first.items()} == {
         key: value.count_nonzero() for key, value in alone.items()
     }
+    for key in [*first]:
+        if key.startswith("dense "):
+            torch.testing.assert_close(first.pop(key), alone.pop(key), rtol=0, atol=1e-4)
     network = plain(train(project(name).model_copy(update={"seed": 2}), examples()))
     accuracies = []
     for parameters in (first, alone):

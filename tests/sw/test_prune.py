@@ -256,6 +256,18 @@ def test_retraining_has_a_decay_of_its_own(dataset: Dataset) -> None:
     assert sum(np.abs(w).sum() for w in weights(got.module)) == sums["l2"]
 
 
+def test_convolutions_rest_first() -> None:
+    x = np.random.default_rng(2).normal(size=(24, 1, 4, 4)).astype(np.float32)
+    split = Split(x, np.arange(24) % 3)
+    images = Dataset("noise", split, split, split)
+    start = nn.Sequential(nn.Conv2d(1, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3))
+    for freeze in (True, False):
+        got = pruned(images, start, density=0.5, rounds=1, epochs=1, freeze=freeze)
+        for name, rests in (("0.weight", freeze), ("0.bias", freeze), ("3.weight", False)):
+            before, after = start.get_parameter(name), got.module.get_parameter(name)
+            assert torch.equal(before[after != 0], after[after != 0]) == rests, name
+
+
 def test_without_examples_nothing_is_retrained() -> None:
     project = Project.model_validate({
         "name": "a",
