@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from secateur.artefact import write_whole
 from secateur.plots import STYLE
@@ -133,10 +133,11 @@ def distribution_figure(
     grid = figure.subplots(2, len(before), squeeze=False, sharex="col")
     for column, (name, dense) in zip(grid.T, before.items(), strict=True):
         reach = max(np.abs(dense).max(), np.abs(after[name]).max())
-        edges = np.linspace(-reach, reach, 61).tolist()
+        edges = np.linspace(-reach, reach, 61)
         kinds = (("before", dense), ("pruned and retrained", after[name]))
         for axes, (label, weights), color in zip(column, kinds, COLORS, strict=False):
-            axes.hist(weights[weights != 0].ravel(), edges, color=color)
+            counts, _ = np.histogram(weights[weights != 0], edges)
+            axes.stairs(counts, edges, fill=True, color=color)
             axes.set_title(f"{name}, {label}" if axes is column[0] else label)
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.tick_params(labelsize=7)
@@ -208,5 +209,5 @@ def _density_axis(axes: Axes, label: str) -> None:
     low = min(axes.get_xlim())
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick >= low]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(PercentFormatter(decimals=None))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g} %"))
     axes.set_xlabel(label)

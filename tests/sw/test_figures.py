@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 from secateur.errors import BadInputError
 from secateur.figures import (
@@ -53,6 +54,9 @@ def test_sensitivity_is_a_change_in_points() -> None:
     assert low == -25.0  # what loses more is of no use
     left, right = figure.axes[0].get_xlim()
     assert left > 100 > 1 > right
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["100 %", "50 %", "20 %", "10 %", "5 %", "2 %", "1 %"]
 
 
 def test_tradeoff_shows_every_curve_down_to_its_limit() -> None:
@@ -65,10 +69,9 @@ def test_tradeoff_shows_every_curve_down_to_its_limit() -> None:
 
 def test_distribution_leaves_zeros_out() -> None:
     figure = distribution_figure(WEIGHTS, {"fc1": np.zeros((1, 2)), "fc2": np.ones((1, 2))})
-    counts = [
-        sum(bar.get_height() for bar in axes.patches)  # pyright: ignore[reportAttributeAccessIssue]
-        for axes in figure.axes
-    ]
+    drawn = [axes.patches[0] for axes in figure.axes]
+    assert all(isinstance(patch, StepPatch) for patch in drawn)
+    counts = [np.sum(patch.get_data()[0]) for patch in drawn if isinstance(patch, StepPatch)]
     assert counts == [3, 2, 0, 2]
     assert [axes.get_title() for axes in figure.axes] == [
         "fc1, before", "fc2, before", "pruned and retrained", "pruned and retrained",
