@@ -150,7 +150,9 @@ def summed(project: Project, found: dict[str, Any], rows: list[dict[str, Any]]) 
 def show(console: Console, project: Project, found: dict[str, Any]) -> None:
     """Print the tables of a network."""
     total, name = found["total"], project.name
-    table = Table("step", "seconds", "of CPU", "peak MiB", title=f"{name}: each step a process")
+    table = Table("step", title=f"{name}: each step a process")
+    for heading in ("seconds", "of CPU", "peak MiB"):
+        table.add_column(heading, no_wrap=True, justify="right")
     for step, title in {**WAY, **BESIDE}.items():
         figures = found["steps"][step]
         row = (f"{figures['s']:.1f}", f"{figures['cpu_s']:.1f}", f"{figures['peak_mib']:,}")
@@ -162,8 +164,10 @@ def show(console: Console, project: Project, found: dict[str, Any]) -> None:
         table.add_row(f"{BESIDE[step]}, without loading", f"{seconds:.1f}", "", "")
     console.print(table)
 
-    headings = ("layer", "weights", "left", "%", "paper's %", "dead", "code bits", "program KB")
-    table = Table(*headings, title=f"{name}: layers")
+    table = Table(title=f"{name}: layers")
+    table.add_column("layer", no_wrap=True)
+    for heading in ("weights", "left", "%", "paper's %", "dead", "code bits", "program KB"):
+        table.add_column(heading, no_wrap=True, justify="right")
     for row in found["layers"]:
         size = sum(row["program"].values()) / 8e3
         counts = (f"{row['weights']:,}", f"{row['left']:,}", f"{row['density']:.2f}")
@@ -171,7 +175,9 @@ def show(console: Console, project: Project, found: dict[str, Any]) -> None:
         table.add_row(row["layer"], *counts, *more)
     console.print(table)
 
-    table = Table("stored as", "MB", "times smaller", title=f"{name}: sizes")
+    table = Table("stored as", title=f"{name}: sizes")
+    for heading in ("MB", "times smaller"):
+        table.add_column(heading, no_wrap=True, justify="right")
     dense = 4 * total["weights"]
     program = total["program_bytes"]
     for title, size in (
@@ -193,12 +199,12 @@ def show(console: Console, project: Project, found: dict[str, Any]) -> None:
         table.add_row(title, f"{size / 1e6:.3f}", f"{dense / size:.1f}")
     console.print(table)
     console.print(
-        f"{total['left']:,} of {total['weights']:,} weights are left, and {total['stored']:,} without "
-        f"dead channels and neurons: one output in 32 was drawn as unused, which makes the sizes that "
-        f"much smaller. Decoded and compared: {total['compared']:,}, zeros included, all equal. "
-        f"Outputs with and without the dead channels differ by {total['difference']:.1e} of the "
-        f"largest, for an image of noise. Accuracy: not measured, for there is no ImageNet and the "
-        f"weights are drawn.\n"
+        f"{total['left']:,} of {total['weights']:,} weights are left, and {total['stored']:,} "
+        f"without dead channels and neurons: one output in 32 was drawn as unused, which makes the "
+        f"sizes that much smaller. Decoded and compared: {total['compared']:,}, zeros included, "
+        f"all equal. Outputs with and without the dead channels differ by {total['difference']:.1e} of "
+        f"the largest, for an image of noise. Accuracy: not measured, for there is no ImageNet and "
+        f"the weights are drawn.\n"
     )
 
 
@@ -210,7 +216,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build" / "scale")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    console = Console(width=100)
     for file in given.projects:
         project = Project.load(file)
         with tempfile.TemporaryDirectory(dir=given.output) as folder:
