@@ -198,13 +198,14 @@ def show(console: Console, project: Project, found: dict[str, Any]) -> None:
     ):
         table.add_row(title, f"{size / 1e6:.3f}", f"{dense / size:.1f}")
     console.print(table)
+    difference = f"{total['difference']:.1e} of the largest"
     console.print(
         f"{total['left']:,} of {total['weights']:,} weights are left, and {total['stored']:,} "
         f"without dead channels and neurons: one output in 32 was drawn as unused, which makes the "
         f"sizes that much smaller. Decoded and compared: {total['compared']:,}, zeros included, "
-        f"all equal. Outputs with and without the dead channels differ by {total['difference']:.1e} "
-        f"of the largest, for an image of noise. Accuracy: not measured, for there is no ImageNet and "
-        f"the weights are drawn.\n"
+        f"all equal. Outputs with and without the dead channels differ by {difference}, "
+        f"for an image of noise. Accuracy: not measured, for there is no ImageNet and the weights "
+        f"are drawn.\n"
     )
 
 
