@@ -68,10 +68,10 @@ def test_what_a_layer_has_not_is_not_tried() -> None:
     with torch.no_grad():
         module.get_parameter("5.weight").flatten()[24:] = 0  # a quarter is left
         module.get_parameter("7.weight").zero_()
-    scan = sensitivity.sensitivity(module, dataset(), densities=(0.5, 0.1, 0.01))
+    scan = sensitivity.sensitivity(module, dataset(), densities=(0.5, 0.25, 0.1, 0.01))
     got = [layer["densities"] for layer in scan["layers"]]
     # 0.01 of 27 weights is none.
-    assert got == [[1.0, 0.5, 0.1], [0.25, 0.1, 0.01], [0.0]]
+    assert got == [[1.0, 0.5, 0.25, 0.1], [0.25, 0.1, 0.01], [0.0]]
 
 
 def test_progress_counts_every_accuracy() -> None:
@@ -112,6 +112,10 @@ def test_the_least_density_that_costs_no_more() -> None:
     assert got["1"] == 0.01
     assert got["2"] == pytest.approx(0.5 * 0.2**0.5)
     assert got["3"] == 1.0
+    assert choose(scan, 0.2)["0"] == pytest.approx(0.1 * 10**-0.25)
+    # What costs just as much as it may is no fall.
+    level = curve(densities=[1.0, 0.1, 0.01], accuracies=[0.75, 0.5, 0.5])
+    assert choose({"accuracy": 0.75, "layers": [level]}, 0.25) == {"fc": 0.01}
     assert choose(scan, 0.05)["0"] == pytest.approx(10**-0.5)
 
 
