@@ -71,8 +71,12 @@ class Held:
             self._gates = []
             self._set_dropout(self._given)
 
+    def due(self, step: int) -> bool:
+        """Tell whether masks are chosen by the weights before a step, from 0."""
+        return False
+
     def before_step(self, step: int) -> None:
-        """Look at the weights before a step, from 0."""
+        """Choose masks if that is due."""
 
     def after_backward(self) -> None:
         """Take the gradients away of what is masked."""
@@ -154,8 +158,11 @@ class Ramp(Held):
             elif self._dropout:
                 self._set_dropout(shrink_dropout(self._module, self.masks))
 
+    def due(self, step: int) -> bool:
+        return step == self._last or (step < self._last and step % self._interval == 0)
+
     def before_step(self, step: int) -> None:
-        if step > self._last or (step % self._interval and step != self._last):
+        if not self.due(step):
             return
         self.masks = self._choose(1.0 if step == self._last else step / self._end)
         self._cut()

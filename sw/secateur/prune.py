@@ -119,15 +119,16 @@ def prune(
     resume = Resume(
         folder if settings.epochs else None, lambda: _causes(project, pruned, dataset, goal)
     )
+    unretrained = pruned
+    if settings.epochs:
+        # First of all, so that a target that leaves a layer nothing is refused before hours pass.
+        unretrained = plain(module)
+        cut(unretrained, goal.masks(unretrained, 1.0))
     method = _Method(project, dataset, goal, resume, progress, log)
     for done in range(len(method.finished), method.rounds):
         method.round(pruned, done)
     if settings.fit is not None:
         capacity.check(pruned, project, dataset)
-    unretrained = pruned
-    if settings.epochs:
-        unretrained = plain(module)
-        cut(unretrained, goal.masks(unretrained, 1.0))
     return Pruning(
         module=pruned,
         unretrained=unretrained,

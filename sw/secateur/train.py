@@ -186,7 +186,7 @@ def descend(
         labels = torch.from_numpy(dataset.train.labels).to(device)
         each = math.ceil(len(x) / settings.batch_size)  # steps
         replica = parallel.replicated(module.train())
-        parameters = [*module.parameters()]
+        parameters, rate = [*module.parameters()], learning_rate
         with held.on(module, optimizer, steps=epochs * each, done=first * each):
             for epoch in range(first, epochs):
                 # Dropout draws from the global generator. What it draws is settled here, so that
@@ -195,8 +195,10 @@ def descend(
                 torch.manual_seed(seed + parallel.rank())
                 order = torch.randperm(len(x), generator=generator).to(device)
                 frozen = resting(module, epoch / epochs) if freeze else []
-                total, rate = torch.zeros((), device=device), 0.0
+                total = torch.zeros((), device=device)
                 for step, batch in enumerate(order.split(settings.batch_size), epoch * each):
+                    if held.due(step):  # by weights that diverge, nothing can be chosen
+                        _check_finite(module, epoch, rate, resume)
                     held.before_step(step)
                     rate = learning_rate * (1 + math.cos(math.pi * step / (epochs * each))) / 2
                     for group in optimizer.param_groups:
@@ -218,7 +220,7 @@ def descend(
                     optimizer.zero_grad()
                     total += loss.detach()
                 mean = parallel.total(total).item() / len(x)
-                _check_finite(module, mean, epoch, rate, resume)
+                _check_finite(module, epoch, rate, resume, loss=mean)
                 right = accuracy(module, dataset.watched)
                 note = f"loss {mean:.4f}, validation {right:.1%}"
                 log("loss", mean, epoch + 1)
@@ -230,7 +232,9 @@ def descend(
                 resume.keep(state(epoch + 1, module, optimizer, held, generator))
 
 
-def _check_finite(module: nn.Module, loss: float, epoch: int, rate: float, resume: Resume) -> None:
+def _check_finite(
+    module: nn.Module, epoch: int, rate: float, resume: Resume, *, loss: float = 0.0
+) -> None:
     """Stop a training that diverges, before its state is kept."""
     bad = [name for name, value in module.named_parameters() if not torch.isfinite(value).all()]
     if bad:

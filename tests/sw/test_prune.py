@@ -1,5 +1,6 @@
 """Pruning: the thresholds of the paper, exact counts, and survivors that are kept."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,43 @@ def test_a_layer_without_weights_is_refused(dataset: Dataset) -> None:
     for target in ({"quality": 0.0}, {"density": 1.0}):
         with pytest.raises(BadInputError, match=r"^layer 'fc2' has no weight left at "):
             pruned(dataset, dead, rounds=1, epochs=0, **target)
+
+
+def test_a_target_that_removes_a_layer_is_refused_before_anything_is_learnt(
+    dataset: Dataset,
+) -> None:
+    """However far its first rounds would get."""
+    project = Project.model_validate({
+        "name": "clouds",
+        "prune": {"quality": 2.5, "rounds": 4, "epochs": 5},
+    })
+    told = []
+    with pytest.raises(BadInputError) as caught:
+        prune(module(), project, dataset, lambda *step: told.append(step))
+    assert str(caught.value) == (
+        "layer 'fc1' has no weight left at quality 2.5; lower prune.quality for it"
+    )
+    assert not told
+
+
+@pytest.mark.parametrize("target", [{"budget": 0.3}, {"density": 0.3}])
+def test_divergence_is_said_before_masks_are_chosen(
+    dataset: Dataset, target: dict[str, Any]
+) -> None:
+    """A few steps into an epoch, at whose end it would be noticed, too."""
+    given = {"schedule": "smooth", "epochs": 5, "learning_rate": 10.0, "weight_decay": 1.0}
+    project = Project.model_validate({
+        "name": "clouds",
+        "train": {"batch_size": 1},
+        "prune": given | target,
+    })
+    with pytest.raises(BadInputError) as caught:
+        prune(module(), project, dataset)
+    assert re.fullmatch(
+        r"training diverged in epoch [0-9]+ at learning rate [0-9.]+ "
+        r"\(layer 'fc1': weight holds NaN or infinity\); lower the learning rate",
+        str(caught.value),
+    )
 
 
 def test_a_budget_is_for_the_whole_network(dataset: Dataset) -> None:
