@@ -80,7 +80,8 @@ def finetune(
     descend(
         module,
         dataset,
-        project.train,
+        # bfloat16 has fewer bits than the integers.
+        project.train.model_copy(update={"precision": "float32"}),
         epochs=settings.epochs,
         learning_rate=project.train.learning_rate * LEARNING_RATE if rate is None else rate,
         generator=torch.Generator().manual_seed(project.seed),

@@ -187,6 +187,7 @@ def descend(
         each = math.ceil(len(x) / settings.batch_size)  # steps
         replica = parallel.replicated(module.train())
         parameters, rate = [*module.parameters()], learning_rate
+        brief = settings.precision == "bfloat16"
         with held.on(module, optimizer, steps=epochs * each, done=first * each):
             for epoch in range(first, epochs):
                 # Dropout draws from the global generator. What it draws is settled here, so that
@@ -208,8 +209,10 @@ def descend(
                     if settings.shift:
                         inputs = shifted(inputs, settings.shift, generator)
                     inputs = inputs.contiguous(memory_format=memory_format)
+                    with torch.autocast(device.type, torch.bfloat16, enabled=brief):
+                        outputs = replica(inputs)
                     # Not the mean, since the processes' shares may differ by one example.
-                    loss = F.cross_entropy(replica(inputs), labels[mine], reduction="sum")
+                    loss = F.cross_entropy(outputs.float(), labels[mine], reduction="sum")
                     (loss * (parallel.size() / len(batch))).backward()
                     if settings.l1:
                         add_l1(parameters, settings.l1)

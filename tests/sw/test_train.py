@@ -259,3 +259,17 @@ def test_curves_are_logged() -> None:
     ]
     assert points[-1][1] == accuracy(module, blobs().validation)
     assert told[-1][2].startswith(f"loss {points[-2][1]:.4f}, ")
+
+
+def test_products_of_fewer_bits_learn_as_well_and_leave_float32() -> None:
+    settings = {"epochs": 8, "batch_size": 8, "learning_rate": 0.05}
+    exact, brief = (
+        train(project(train={**settings, "precision": precision}), blobs())
+        for precision in ("float32", "bfloat16")
+    )
+    for module in (exact, brief):
+        assert {value.dtype for value in module.parameters()} == {torch.float32}
+        assert accuracy(module, blobs().test) > 0.95
+    first, second = (dense_layers(module)[0].weight for module in (exact, brief))
+    assert not torch.equal(first, second)  # the setting does something
+    assert torch.allclose(first, second, atol=0.1)
