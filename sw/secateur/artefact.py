@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ def write_whole(path: Path, content: bytes) -> None:
     BadInputError
         If the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
         temporary.write_bytes(content)
         temporary.replace(path)
@@ -39,7 +40,8 @@ def write_whole(path: Path, content: bytes) -> None:
             f"{path} cannot be written ({error.strerror}); give another path"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # as where its folder is a file
+            temporary.unlink()
 
 
 def digest(description: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> str:

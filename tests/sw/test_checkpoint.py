@@ -95,6 +95,9 @@ def test_nothing_but_the_file_is_left(tmp_path: Path) -> None:
     for path, reason in (
         (folder, "Is a directory"),
         (tmp_path / "no" / "model", "No such file or directory"),
+        (tmp_path / "model" / "model", "Not a directory"),
+        (tmp_path / ("m" * 255), "File name too long"),
+        (Path(), "Device or resource busy"),
     ):
         with pytest.raises(BadInputError) as caught:
             saved(path)
