@@ -187,7 +187,7 @@ def deviations(weights: Mapping[str, Tensor]) -> dict[str, float]:
 
 def _values(weight: Tensor) -> NDArray[np.float32]:
     """Look at a weight as [rows, columns]; those of a convolution are one row for each output."""
-    return weight.detach().cpu().flatten(1).numpy()
+    return weight.detach().cpu().flatten(1).contiguous().numpy()
 
 
 def _deviation(values: NDArray[np.float32]) -> float:
@@ -281,12 +281,11 @@ def _counts(layers: list[NDArray[np.float32]], budget: int) -> list[int]:
     if not every.size:
         return counts
     every.partition(every.size - budget_left - 1)
-    # The best of those that go: what is better stays. Scores of one layer differ from each other.
+    # The best of those that go: what is better stays, and what is as good where there is room.
     best = every[every.size - budget_left - 1]
     stay = [int(np.count_nonzero(part > best)) for part in scores]
     for index, part in enumerate(scores):
-        if sum(stay) < budget_left and stay[index] < part.size and part[stay[index]] == best:
-            stay[index] += 1
+        stay[index] += min(int(np.count_nonzero(part == best)), budget_left - sum(stay))
     return [safe + more for safe, more in zip(counts, stay, strict=True)]
 
 

@@ -159,6 +159,22 @@ def test_quality_and_budget_keep_as_many_in_groups() -> None:
             assert not torch.equal(mask, want[key])
 
 
+def test_weights_may_lie_in_memory_in_any_order() -> None:
+    """Of equal weights as many stay, though those of a column are neighbours."""
+    weights = {"fc.weight": torch.ones(4, 3).t()}
+    for masks in (by_density(weights, {"fc.weight": 0.5}), by_budget(weights, 0.5)):
+        assert masks["fc.weight"].tolist() == [[True] * 4, [True, True, False, False], [False] * 4]
+
+
+def test_a_budget_is_kept_where_scores_are_too_near_to_differ() -> None:
+    """Beside the largest weight's square the others' are lost in float64: all of them tie."""
+    weights = {
+        name: torch.tensor([[1e10, 1.0, 1.0, 1.0, 1.0]]) for name in ("fc1.weight", "fc2.weight")
+    }
+    masks = by_budget(weights, 0.7)
+    assert [int(mask.sum()) for mask in masks.values()] == [5, 2]
+
+
 def test_zeros_are_never_kept() -> None:
     weights = {"fc.weight": torch.tensor([[0.0, -0.0], [1e-45, 2.0]])}
     want = [[False, False], [True, True]]
