@@ -54,7 +54,7 @@ def fold(name: str, norm: nn.Module, layers: OrderedDict[str, nn.Module]) -> Non
     affine = cast("Callable[..., tuple[Tensor, Tensor]]", fuse)(
         *map(_double, (last.weight, last.bias, norm.running_mean, norm.running_var)),
         norm.eps,
-        *map(_double, (norm.weight, norm.bias)),
+        *(_double(leaf.used(norm, kind)) for kind in ("weight", "bias")),
     )
     last.weight, last.bias = (nn.Parameter(tensor.detach().float()) for tensor in affine)
 

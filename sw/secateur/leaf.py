@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import BadInputError
 
-__all__ = ["KINDS", "AnySpec", "Spec", "computes", "describe", "kind_of", "make", "spec"]
+__all__ = ["KINDS", "AnySpec", "Spec", "computes", "describe", "kind_of", "make", "spec", "used"]
 
 _COUNT = Annotated[int, Field(strict=True, ge=1, lt=2**31, description="an integer above 0")]
 _SIZE = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
@@ -96,6 +96,17 @@ def computes(part: nn.Module, kind: type[nn.Module]) -> bool:
 def kind_of(part: nn.Module) -> type[nn.Module] | None:
     """Give the kind of layer that a module is, None if it is none of :data:`KINDS`."""
     return next((kind for kind in KINDS if computes(part, kind)), None)
+
+
+def used(part: nn.Module, parameter: str) -> Tensor | None:
+    """Give a parameter as the forward uses it: with its mask of :mod:`torch.nn.utils.prune`.
+
+    That module refreshes the attribute in the forward only: it may be out of date.
+    """
+    mask = getattr(part, f"{parameter}_mask", None)
+    if mask is None:
+        return getattr(part, parameter)
+    return getattr(part, f"{parameter}_orig") * mask
 
 
 def describe(name: str, part: nn.Module) -> str:

@@ -99,6 +99,8 @@ def plain(module: nn.Module, *, copy: bool = True) -> nn.Sequential:
     flat = False
     for name, part in links:
         kind = leaf.kind_of(part)
+        if any(tensor.is_meta for tensor in (*part.parameters(), *part.buffers())):
+            raise BadInputError(f"layer {name!r} has no values yet; load the model's weights first")
         if isinstance(part, NORMS):
             fold(name, part, layers)
             continue
@@ -139,12 +141,9 @@ def _parameters(part: nn.Module, copy: bool) -> tuple[Tensor | None, ...]:
     """Give the weight and the bias as they are used, masks applied."""
     tensors = []
     for kind in ("weight", "bias"):
-        # torch.nn.utils.prune refreshes `weight` in the forward only: it may be out of date.
-        mask = getattr(part, f"{kind}_mask", None)
-        tensor = getattr(part, kind) if mask is None else getattr(part, f"{kind}_orig") * mask
+        tensor = leaf.used(part, kind)
         if tensor is not None:
-            tensor = tensor.detach().to("cpu", torch.float32, copy=copy and mask is None)
-            tensor = tensor.contiguous()
+            tensor = tensor.detach().to("cpu", torch.float32, copy=copy).contiguous()
         tensors.append(tensor)
     return tuple(tensors)
 
@@ -233,9 +232,12 @@ def _part(node: fx.Node, module: nn.Module) -> nn.Module | None:
         return kind(**{name: value for name, value in given.items() if name in names})
     if node.target in (torch.flatten, "flatten"):
         return nn.Flatten(_argument(node, "start_dim", 1, 0), _argument(node, "end_dim", 2, -1))
-    if node.target in ("view", "reshape"):
+    if node.target in ("view", "reshape", torch.reshape):
         # x.view(-1, features) or x.view(x.size(0), -1): one row for each example
-        rows, columns = node.args[1:] if len(node.args) == 3 else (None, None)
+        sizes = node.args[1:]
+        if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+            sizes = tuple(sizes[0])
+        rows, columns = sizes if len(sizes) == 2 else (None, None)
         flat = isinstance(columns, int) and (rows == -1 or isinstance(rows, fx.Node))
         return nn.Flatten() if flat else None
     if node.target in (F.dropout, torch.dropout):

@@ -231,6 +231,22 @@ def test_masks_are_applied() -> None:
     assert set(layer.weight.flatten().tolist()) == {0.0, 2.0}
 
 
+def test_masks_of_a_batch_norm_are_applied() -> None:
+    """Even those that came with a state, which `weight` does not follow."""
+    module = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3))
+    prune.random_unstructured(module[1], "weight", 1)
+    prune.random_unstructured(module[1], "bias", 1)
+    state = module.state_dict()
+    for kind, mask in (("weight", [1.0, 0.0, 1.0]), ("bias", [0.0, 1.0, 1.0])):
+        state[f"1.{kind}_orig"] = torch.tensor([3.0, 4.0, 5.0])
+        state[f"1.{kind}_mask"] = torch.tensor(mask)
+    module.load_state_dict(state)
+    x = inputs(1, 2, 2)
+    found = outputs(plain(module), x)
+    np.testing.assert_allclose(found, outputs(module, x), rtol=1e-5, atol=1e-5)
+    assert (found[:, 1] == 4.0).all()
+
+
 def test_other_parameters() -> None:
     """Parametrized, of another type, laid out in another way."""
     module = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 2)), nn.Linear(2, 2)).double()
@@ -416,6 +432,13 @@ ANOTHER = "write the layer in another way"
                 "with track_running_stats=True"
             ),
         ),
+        *(
+            (
+                nn.Sequential(nn.Linear(2, 2, device=kind), nn.BatchNorm1d(2, device="meta")),
+                f"layer {name!r} has no values yet; load the model's weights first",
+            )
+            for kind, name in (("meta", "0"), ("cpu", "1"))
+        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
@@ -476,6 +499,9 @@ class Shaped(nn.Module):
         (lambda y: y.view(y.size(dim=-1), -1), "size"),
         (lambda y: y.view(-1, y.size(0)), "view"),
         (lambda y: y.view(-1, 2, 2), "view"),
+        (lambda y: y.view((-1, 2, 2)), "view"),
+        (lambda y: y.view((2, 2)), "view"),
+        (lambda y: torch.reshape(y, (-1,)), "reshape"),
         (lambda y: torch.dropout(y, 0.5, True), "dropout"),
         (lambda y: F.max_pool2d(y, 1, return_indices=True)[0], "max_pool2d_with_indices"),
     ],
@@ -501,6 +527,9 @@ def test_a_reshape_to_columns_is_refused() -> None:
         lambda y: y.view(y.size(dim=0), -1),
         lambda y: y.view(y.size()[0], 4),
         lambda y: y.view(-1, 4),
+        lambda y: y.view((y.shape[0], -1)),
+        lambda y: y.reshape([-1, 4]),
+        lambda y: torch.reshape(y, (y.size(0), -1)),
         lambda y: y.flatten(start_dim=1),
         lambda y: torch.flatten(y, 1, end_dim=-1),
     ],
