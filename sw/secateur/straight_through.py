@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.engine import RANGES
+from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat
 
 if TYPE_CHECKING:
@@ -28,21 +29,25 @@ __all__ = ["IntegerNetwork"]
 EXACT_WIDTH = 24
 #: Bits after the binary point, of either sign, with which no product leaves float32's range.
 EXACT_FRACTION = 40
+#: How far a parameter may be beyond its bound and still learn: it is the quotient of a product, and
+#: rounded, so that it may be farther than the integer that it stands for.
+SLACK = 2.0**-10
 
 
 class _Round(torch.autograd.Function):
     """Round half up and saturate; the gradient is that of the saturation alone."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, target: NumberFormat) -> Tensor:
+    def forward(ctx: Any, values: Tensor, target: NumberFormat, slack: float) -> Tensor:
         rounded = torch.floor(values + 0.5).clamp_(target.lowest, target.highest)
-        ctx.save_for_backward((values >= target.lowest) & (values <= target.highest))
+        inside = (values >= target.lowest - slack) & (values <= target.highest + slack)
+        ctx.save_for_backward(inside)
         return rounded
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None
+        return gradients[0] * inside, None, None
 
 
 class _Share(torch.autograd.Function):
@@ -64,8 +69,8 @@ class _Share(torch.autograd.Function):
         return summed, None, None, None
 
 
-def _round(values: Tensor, target: NumberFormat) -> Tensor:
-    return cast("Tensor", _Round.apply(values, target))
+def _round(values: Tensor, target: NumberFormat, slack: float = 0.0) -> Tensor:
+    return cast("Tensor", _Round.apply(values, target, slack))
 
 
 class _IntegerLayer(nn.Module):
@@ -100,7 +105,7 @@ class _IntegerLayer(nn.Module):
 
     def integers(self) -> tuple[Tensor, Tensor]:
         """Weights [rows, columns] and biases [rows] as the integers that they are rounded to."""
-        values = _round(self.values / self.sizes * self.weight_scale, self.weight_format)
+        values = _round(self.values / self.sizes * self.weight_scale, self.weight_format, SLACK)
         shape = self.layer.weights.shape
         weights = _Share.apply(values, self.codes, self.places, shape[0] * shape[1])
         return (
@@ -139,6 +144,11 @@ class IntegerNetwork(nn.Sequential):
     network : Network
         Where learning begins.
 
+    Raises
+    ------
+    BadInputError
+        If two layers have the same name.
+
     Examples
     --------
     >>> from secateur.fixed import Requant
@@ -163,12 +173,15 @@ class IntegerNetwork(nn.Sequential):
         exact = network.accumulator_width <= EXACT_WIDTH and max(fractions) <= EXACT_FRACTION
         dtype = torch.float32 if exact else torch.float64
         # A module's name may not hold a dot.
-        super().__init__(
-            OrderedDict(
-                (layer.name.replace(".", "/"), _IntegerLayer(layer, dtype))
-                for layer in network.layers
-            )
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            (layer.name.replace(".", "/"), _IntegerLayer(layer, dtype)) for layer in network.layers
         )
+        if len(layers) != len(network.layers):
+            raise BadInputError(
+                f"network {network.name!r} must have layers of different names to be retrained; "
+                f"rename one"
+            )
+        super().__init__(layers)
         self.network, self.dtype = network, dtype
 
     def forward(self, input: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant
 from secateur.network import Layer, Network
 from secateur.straight_through import IntegerNetwork
@@ -181,6 +182,30 @@ def test_as_precise_as_it_must_be(fields: dict[str, Any], dtype: torch.dtype) ->
     module = IntegerNetwork(Network(name="n", layers=(layer(**fields),)))
     assert {part.dtype for part in module.parameters()} == {dtype}
     assert module(torch.zeros(1, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("value", [-8, 7])
+@pytest.mark.parametrize("count", range(1, 41))
+def test_a_shared_value_at_its_bound_learns(value: int, count: int) -> None:
+    """Whatever its product with a root, divided by it again, is rounded to."""
+    shared = layer(
+        weights=np.full((1, count), value),
+        bias=np.zeros(1, int),
+        codebook=np.unique([0, value]),
+    )
+    module = IntegerNetwork(Network(name="n", layers=(shared,)))
+    module(torch.eye(1, count)).sum().backward()
+    assert first(module).values.grad.tolist() == [pytest.approx(count**-0.5)]
+
+
+@pytest.mark.parametrize("names", [("fc", "fc"), ("fc.1", "fc/1")])
+def test_layers_of_one_name_are_refused(names: tuple[str, str]) -> None:
+    layers = (layer(name=names[0]), layer(name=names[1]))
+    with pytest.raises(BadInputError) as caught:
+        IntegerNetwork(Network(name="n", layers=layers))
+    assert str(caught.value) == (
+        "network 'n' must have layers of different names to be retrained; rename one"
+    )
 
 
 def test_images_are_taken_flat() -> None:
