@@ -51,11 +51,14 @@ def centroids(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
         # In one dimension a cluster is an interval, bounded half way between two centroids.
         bounds = np.searchsorted(ordered, (centers[1:] + centers[:-1]) / 2, side="right")
         bounds = np.concatenate([[0], bounds, [len(ordered)]])
+        bounds = np.unique(bounds)  # an empty cluster ends where it begins
         sizes = np.diff(bounds)
-        moved = np.diff(sums[bounds])[sizes > 0] / sizes[sizes > 0]
+        # Sums of many others round: values that are all the same are their mean to the last bit.
+        moved = np.diff(sums[bounds]) / sizes
+        moved = moved.clip(ordered[bounds[:-1]], ordered[bounds[1:] - 1])
         if len(moved) < count:
             # A cluster that lost its values begins again at the one that is farthest from its own.
-            distances = abs(ordered - np.repeat(moved, sizes[sizes > 0]))
+            distances = abs(ordered - np.repeat(moved, sizes))
             farthest = distances.argsort(stable=True)[len(moved) - count :]
             moved = np.union1d(moved, ordered[farthest[distances[farthest] > 0]])
         if np.array_equal(moved, centers):

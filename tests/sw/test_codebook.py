@@ -33,6 +33,15 @@ def test_few_values_are_their_own_centroids() -> None:
     assert centroids(np.array([1.0, 2.0, 6.0]), 1).tolist() == [3.0]
 
 
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=9, unique=True), st.integers(9, 15))
+def test_few_values_are_their_own_centroids_to_the_last_bit(
+    numbers: list[float], count: int
+) -> None:
+    """Whatever sums of all of them round to."""
+    values = np.array(numbers) + 0.0  # no -0.0
+    assert centroids(values, count).tolist() == sorted(set(values.tolist()))
+
+
 @pytest.mark.parametrize("count", [3, 7, 15, 63])
 def test_as_scikit_learn(count: int) -> None:
     """The same fixed point, but where clusters go empty, which each moves in its own way."""
