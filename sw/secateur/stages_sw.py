@@ -48,7 +48,7 @@ def _train(context: Context) -> None:
     from secateur import checkpoint, data
     from secateur.train import train
 
-    dataset = data.load(context.project.data, context.project.data_file)
+    dataset = data.load(context.project.data, context.project.data_file, context.progress)
     module = train(
         context.project, dataset, context.progress, folder=context.resume, log=context.log
     )
@@ -124,7 +124,7 @@ def _prune(context: Context) -> None:
     from secateur import checkpoint, data, sensitivity
     from secateur.prune import prune
 
-    dataset = data.load(context.project.data, context.project.data_file)
+    dataset = data.load(context.project.data, context.project.data_file, context.progress)
     module = checkpoint.load(context.inputs["model.safetensors"]).module
     scan = None
     if context.project.prune.loss is not None and "sensitivity.json" in context.inputs:

@@ -18,7 +18,7 @@ from rich.console import Console
 from secateur.build import build
 from secateur.digest import digest_file, digest_sources, versions
 from secateur.errors import BadInputError, CheckFailedError
-from secateur.progress import Display
+from secateur.progress import Display, Progress
 from secateur.project import Project
 from secateur.stage import Context, Stage, execute, find_stages, order, run_alone
 
@@ -372,6 +372,7 @@ def test_a_terminal_gets_a_bar() -> None:
 def test_the_installed_stages() -> None:
     assert [*find_stages()] == [
         "train",
+        "sensitivity",
         "prune",
         "quantize",
         "encode",
@@ -380,3 +381,19 @@ def test_the_installed_stages() -> None:
         "synthesize",
         "report",
     ]
+
+
+@pytest.mark.parametrize("name", ["train", "sensitivity", "prune", "quantize"])
+def test_a_download_of_examples_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(validation: int, progress: Progress) -> None:
+        progress(1, 4, "downloading")
+        raise BadInputError("offline")
+
+    monkeypatch.setattr("secateur.mnist.load", download)
+    told = []
+    project = Project.model_validate({"name": "small", "data": {"name": "mnist"}})
+    with pytest.raises(BadInputError, match="offline"):
+        run_alone(find_stages()[name], project, {}, tmp_path / "a", lambda *news: told.append(news))
+    assert told == [(1, 4, "downloading")]
