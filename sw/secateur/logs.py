@@ -29,16 +29,15 @@ def tensorboard(folder: Path) -> Iterator[Log]:
     Raises
     ------
     BadInputError
-        If TensorBoard is not installed, or the folder cannot be written.
+        If TensorBoard or PyTorch is not installed, or the folder cannot be written.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
-        if error.name == "torch":
-            raise
+        names = ("torch", "train") if error.name == "torch" else ("TensorBoard", "tensorboard")
         raise BadInputError(
-            "--tensorboard needs TensorBoard, which is not installed; "
-            "run `pip install secateur[tensorboard]`"
+            f"--tensorboard needs {names[0]}, which is not installed; "
+            f"run `pip install secateur[{names[1]}]`"
         ) from None
     try:
         writer = SummaryWriter(str(folder))

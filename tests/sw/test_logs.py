@@ -3,9 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
+from secateur.cli import command
 from secateur.errors import BadInputError
 from secateur.logs import tensorboard
 
@@ -36,15 +39,62 @@ def test_curves_are_written(tmp_path: Path) -> None:
     ), shown.stderr
 
 
-def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
+def test_the_option_writes_the_curves_of_a_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = []
+
+    class Writer:
+        """What `torch.utils.tensorboard` gives, as far as it is used."""
+
+        def __init__(self, folder: str) -> None:
+            points.append(folder)
+
+        def __enter__(self) -> "Writer":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            points.append("closed")
+
+        def add_scalar(self, name: str, value: float, epoch: int) -> None:
+            points.append((name, epoch))
+
+    module = ModuleType("torch.utils.tensorboard")
+    module.__dict__["SummaryWriter"] = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    project = tmp_path / "small.toml"
+    project.write_text("[network]\nhidden = [8]\n[train]\nepochs = 2\n")
+    arguments = ["train", str(project), "-o", str(tmp_path / "m.safetensors")]
+    result = CliRunner().invoke(command(), [*arguments, "--tensorboard", str(tmp_path / "curves")])
+    assert result.exit_code == 0, result.output
+    assert points == [
+        str(tmp_path / "curves"),
+        *[(name, epoch) for epoch in (1, 2) for name in ("loss", "accuracy")],
+        "closed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "extra"),
+    [("tensorboard", "TensorBoard", "tensorboard"), ("torch", "torch", "train")],
+)
+def test_what_is_missing_is_said(
+    name: str, said: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Missing:
+        """Finds what is not installed: nothing."""
+
+        @staticmethod
+        def find_spec(full: str, *_: object) -> None:
+            if full == "torch.utils.tensorboard":
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing, *sys.meta_path])
     with pytest.raises(BadInputError) as caught, tensorboard(tmp_path):
         pass
     assert str(caught.value) == (
-        "--tensorboard needs TensorBoard, which is not installed; "
-        "run `pip install secateur[tensorboard]`"
+        f"--tensorboard needs {said}, which is not installed; run `pip install secateur[{extra}]`"
     )
 
 
