@@ -63,8 +63,8 @@ def sensitivity(
     progress : callable
         Told after every accuracy.
     densities : sequence of float
-        To try, descending, between 0 and 1; those that a layer is below, or that would leave it
-        without weights, are left out.
+        To try, between 0 and 1; those that a layer is below, or that would leave it without
+        weights, are left out.
 
     Returns
     -------
@@ -219,9 +219,9 @@ def tabulate(scan: Mapping[str, Any]) -> Table:
 
 
 def _tried(weight: Tensor, densities: Sequence[float]) -> list[float]:
-    """Give the densities that leave the layer less than it has, and more than nothing."""
+    """Give, descending, the densities that leave a layer less than it has, more than nothing."""
     left, size = int(weight.count_nonzero()), weight.numel()
-    return [density for density in densities if 1 <= round(density * size) < left]
+    return [each for each in sorted(densities, reverse=True) if 1 <= round(each * size) < left]
 
 
 def _accuracy(module: nn.Module, batches: Sequence[Tensor], split: Split) -> float:

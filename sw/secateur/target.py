@@ -109,7 +109,8 @@ def find(
     if key == "loss":
         if scan is None:
             raise BadInputError(
-                "prune.loss needs the sensitivity of the layers; run `secateur sensitivity` first"
+                "prune.loss needs the layers' sensitivity.json; make it with "
+                "`secateur sensitivity`, or name its folder with --from"
             )
         key, value = "density", choose(scan, value, names)
     elif key == "fit":

@@ -68,7 +68,7 @@ def test_what_a_layer_has_not_is_not_tried() -> None:
     with torch.no_grad():
         module.get_parameter("5.weight").flatten()[24:] = 0  # a quarter is left
         module.get_parameter("7.weight").zero_()
-    scan = sensitivity.sensitivity(module, dataset(), densities=(0.5, 0.25, 0.1, 0.01))
+    scan = sensitivity.sensitivity(module, dataset(), densities=(0.1, 0.5, 0.01, 0.25))
     got = [layer["densities"] for layer in scan["layers"]]
     # 0.01 of 27 weights is none.
     assert got == [[1.0, 0.5, 0.25, 0.1], [0.25, 0.1, 0.01], [0.0]]
@@ -134,6 +134,13 @@ def test_loss_decides_the_densities_of_pruning() -> None:
 
 
 def test_bad_scans(tmp_path: Path) -> None:
+    project = Project.model_validate({"name": "noise", "prune": {"loss": 0.1, "epochs": 0}})
+    with pytest.raises(BadInputError) as caught:
+        prune(network(), project, dataset())
+    assert str(caught.value) == (
+        "prune.loss needs the layers' sensitivity.json; make it with `secateur sensitivity`, or "
+        "name its folder with --from"
+    )
     unmeasured = sensitivity.sensitivity(network(), None)
     with pytest.raises(BadInputError) as caught:
         choose(unmeasured, 0.1)
