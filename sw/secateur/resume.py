@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Resume", "causes"]
 
 #: The state's file.
-FILE = ArrayFile(kind="state", version=1, maker="`secateur train` or `secateur prune`")
+FILE = ArrayFile(kind="state", version=1, maker="the command that was broken off")
 
 
 class Resume:

@@ -233,8 +233,8 @@ def test_a_damaged_state_is_refused(broken: Path, tmp_path: Path) -> None:
         prune(network(), project("rounds"), dataset(), folder=folder)
     assert str(caught.value) == (
         f"the state of a run that was broken off cannot be read ({state} was altered after it was "
-        f"written; make it again with `secateur train` or `secateur prune`); delete {folder} to "
-        "begin again"
+        f"written; make it again with the command that was broken off); delete {folder} to begin "
+        "again"
     )
 
 
