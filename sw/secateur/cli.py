@@ -126,7 +126,8 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
         for path in written if primary else ():
             click.echo(path)
 
-    reads = ", ".join((*stage.inputs, *stage.optional)) or "the project only"
+    needed, used = ", ".join(stage.inputs), ", ".join(stage.optional)
+    reads = "; ".join(filter(None, (needed, used and f"if there: {used}"))) or "the project only"
     beside = f"; beside the first: {', '.join(others)}" if others else ""
     text = f"{stage.description}\n\n\b\nReads: {reads}\nWrites: {first}{beside}"
     return click.Command(
@@ -185,7 +186,7 @@ def _build_command(stages: Mapping[str, Stage]) -> click.Command:
         if distributed.world()[1] > 1:
             raise BadInputError(
                 "`secateur build` is for one process; run it without torchrun, or the stages that "
-                "learn, `secateur train` and `secateur prune`, with it"
+                "learn, `secateur train`, `secateur prune` and `secateur quantize`, with it"
             )
         folder = build(Project.load(project), output, stages=stages, display=_display())
         report = folder / "report.json"

@@ -191,6 +191,13 @@ def test_every_help_has_an_example_that_parses(name: str) -> None:
     assert context.params["project"] == Path("examples/digits.toml")
 
 
+def test_help_says_what_is_read_and_what_of_it_may_be_missing() -> None:
+    for name, line in (("make", "the project only"), ("double", "seed.txt; if there: extra.txt")):
+        assert f"  Reads: {line}\n" in secateur(name, "--help").stdout
+    text = CliRunner().invoke(command(), ["report", "--help"]).stdout
+    assert "  Reads: if there: model.safetensors, train.json, " in text
+
+
 def test_as_a_process() -> None:
     """The installed script, with real stages: an exit code and one sentence on stderr."""
     script = Path(sys.executable).with_name("secateur")

@@ -68,7 +68,7 @@ def test_an_environment_that_is_not_torchruns(
             ["build", "small.toml"],
             (
                 "`secateur build` is for one process; run it without torchrun, or the stages that "
-                "learn, `secateur train` and `secateur prune`, with it"
+                "learn, `secateur train`, `secateur prune` and `secateur quantize`, with it"
             ),
         ),
         (
