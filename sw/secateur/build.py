@@ -139,8 +139,6 @@ def _cached(
         }
         (outputs / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         outputs.rename(place)
-    for leftover in cache.glob(f"{stage.name}-*.resume"):  # of other settings
-        shutil.rmtree(leftover)
     return place
 
 
