@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from secateur.digest import digest_file, digest_json, digest_sources, versions
 from secateur.errors import BadInputError
+from secateur.execute import execute
 from secateur.progress import silent
-from secateur.stage import execute, find_stages
+from secateur.stage import find_stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

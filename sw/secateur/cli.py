@@ -16,9 +16,10 @@ from rich.console import Console
 from secateur import distributed, logs
 from secateur.build import build
 from secateur.errors import BadInputError, CheckFailedError
+from secateur.execute import run_alone
 from secateur.progress import Display, silent
 from secateur.project import Project
-from secateur.stage import find_stages, run_alone
+from secateur.stage import find_stages
 from secateur.summary import show
 
 if TYPE_CHECKING:

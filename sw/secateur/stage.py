@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import graphlib
-import os
-import secrets
-import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal
 
-from secateur import distributed
-from secateur.errors import BadInputError, CheckFailedError
 from secateur.logs import unlogged
-from secateur.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from rich.table import Table
@@ -26,13 +19,10 @@ if TYPE_CHECKING:
     from secateur.progress import Progress
     from secateur.project import Project
 
-__all__ = ["Context", "Stage", "execute", "find_stages", "order", "run_alone"]
+__all__ = ["Context", "Stage", "find_stages", "order"]
 
 #: Entry points that stages are found by.
 GROUP = "secateur.stages"
-
-#: What the extra `train` installs, as it is imported.
-EXTRA = "torch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,152 +150,3 @@ def order(stages: Iterable[Stage]) -> dict[str, Stage]:
             makers[name] for name in (*stage.inputs, *stage.optional) if name in makers
         ]
     return {name: by_name[name] for name in graphlib.TopologicalSorter(needs).static_order()}
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Make what the system says about ``folder`` one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise BadInputError(f"{folder} cannot be written: {error.strerror}") from None
-
-
-@contextmanager
-def execute(
-    stage: Stage,
-    project: Project,
-    inputs: Mapping[str, Path],
-    work: Path,
-    progress: Progress = silent,
-    *,
-    resume: Path | None = None,
-    log: Log = unlogged,
-) -> Iterator[Path]:
-    """Run a stage in ``work``, made for it; within the context, a folder there has its outputs.
-
-    Where ``resume`` is given, the stage keeps there what it can go on from, until the context has
-    ended well.
-
-    Raises
-    ------
-    BadInputError
-        If the folder cannot be written, or a package that the stage needs is not installed.
-    CheckFailedError
-        Whatever check of the stage fails.
-    """
-    made, scratch = work / "outputs", work / "logs"
-    with _writing(work.parent):
-        made.mkdir(parents=True)
-        scratch.mkdir()
-    context = Context(
-        project=project,
-        inputs=inputs,
-        outputs={name: made / name for name in stage.outputs},
-        work=scratch,
-        progress=progress,
-        resume=resume,
-        log=log,
-    )
-    try:
-        stage.run(context)
-        missing = [name for name, path in context.outputs.items() if not path.is_file()]
-        if missing:
-            raise RuntimeError(f"stage {stage.name} ended without writing {missing}")
-        yield made
-    except BaseException as error:
-        shutil.rmtree(made, ignore_errors=True)  # half-written results
-        if isinstance(error, CheckFailedError) and any(scratch.iterdir()):
-            error.add_note(f"The logs are in {scratch}")
-        else:
-            shutil.rmtree(work)
-        if isinstance(error, ModuleNotFoundError) and error.name == EXTRA:
-            raise BadInputError(
-                f"`secateur {stage.name}` needs {error.name}, which is not installed; "
-                "run `pip install secateur[train]`"
-            ) from None
-        raise
-    shutil.rmtree(work)
-    if resume is not None and distributed.is_primary():
-        shutil.rmtree(resume, ignore_errors=True)
-
-
-def run_alone(
-    stage: Stage,
-    project: Project,
-    inputs: Mapping[str, Path],
-    output: Path,
-    progress: Progress = silent,
-    *,
-    project_file: Path | None = None,
-    log: Log = unlogged,
-) -> list[Path]:
-    """Run one stage on files that exist, and put its results at ``output`` and beside it.
-
-    Under torchrun every process runs the stage, and the primary one's results are kept.
-
-    Parameters
-    ----------
-    stage : Stage
-        What to run.
-    project : Project
-        The settings.
-    inputs : mapping of str to Path
-        The file of each of ``stage.inputs``, and those of ``stage.optional`` that there are.
-    output : Path
-        Where the first of ``stage.outputs`` goes; the others go into the same folder.
-    progress : callable
-        Told of what is done.
-    project_file : Path, optional
-        What the settings were read from, so that no result replaces it.
-    log : callable
-        Given the curves of a training.
-
-    Returns
-    -------
-    list of Path
-        The files written.
-
-    Raises
-    ------
-    BadInputError
-        As :func:`execute`; before anything runs, if a result has no place of its own, or if
-        there are several processes and the stage is for one.
-    CheckFailedError
-        As :func:`execute`.
-    """
-    if distributed.world()[1] > 1 and not stage.shared:
-        raise BadInputError(f"`secateur {stage.name}` is for one process; run it without torchrun")
-    folder = output.parent
-    places = [output, *(folder / name for name in stage.outputs[1:])]
-    read = (*inputs.values(), project_file, project.checkpoint, project.data_file)
-    with _writing(folder):
-        _check_places(stage, places, [path for path in read if path is not None])
-    # A name that nothing has: whatever lies there, and other commands, are left alone.
-    work = folder / f".{output.name}.{secrets.token_hex(8)}"
-    # A name that is the same next time.
-    resume = folder / f".{output.name}.resume"
-    with (
-        distributed.together(),
-        execute(stage, project, inputs, work, progress, resume=resume, log=log) as made,
-        _writing(folder),
-    ):
-        for name, place in zip(stage.outputs, places, strict=True):
-            if distributed.is_primary():
-                (made / name).replace(place)
-    return places
-
-
-def _check_places(stage: Stage, places: Sequence[Path], read: Sequence[Path]) -> None:
-    """Check that the results replace nothing but earlier results."""
-    taken = {os.path.realpath(path) for path in read}
-    for place in places:
-        if place.exists() and not place.is_file():
-            raise BadInputError(f"{place} exists and is no file; give another path for the output")
-        real = os.path.realpath(place)
-        if real in taken:
-            raise BadInputError(
-                f"{place} is a file that `secateur {stage.name}` reads, or two of its results at "
-                "once; give another path for the output"
-            )
-        taken.add(real)

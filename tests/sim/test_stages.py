@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from secateur.errors import BadInputError
+from secateur.execute import run_alone
 from secateur.network import Network
 from secateur.project import Project
-from secateur.stage import Stage, find_stages, run_alone
+from secateur.stage import Stage, find_stages
 
 STAGES = find_stages()
 
@@ -74,7 +75,7 @@ def test_the_settings_that_decide_a_result_are_named(
     project, files = made
     inputs = {name: path for name, path in files.items() if name in stage.inputs + stage.optional}
     # The places are checked before, for which any project will do.
-    monkeypatch.setattr("secateur.stage._check_places", lambda *_: Recording.read.clear())
+    monkeypatch.setattr("secateur.execute._check_places", lambda *_: Recording.read.clear())
     try:
         run_alone(stage, project, inputs, tmp_path / "output")
     except Enough:

@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from secateur import distributed
 from secateur.cli import command
 from secateur.errors import BadInputError
+from secateur.execute import run_alone
 from secateur.project import Project
-from secateur.stage import Context, Stage, run_alone
+from secateur.stage import Context, Stage
 
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 

@@ -16,9 +16,10 @@ from torch import nn
 from secateur.build import build
 from secateur.dataset import Dataset, Split
 from secateur.errors import BadInputError
+from secateur.execute import run_alone
 from secateur.project import Project
 from secateur.prune import Pruning, prune
-from secateur.stage import Context, Stage, run_alone
+from secateur.stage import Context, Stage
 from secateur.train import train
 
 EPOCHS = 4

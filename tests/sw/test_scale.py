@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from secateur.execute import run_alone
 from secateur.project import Project
-from secateur.stage import find_stages, run_alone
+from secateur.stage import find_stages
 
 ROOT = Path(__file__).parents[2]
 PROJECT = """

@@ -17,12 +17,13 @@ from secateur.cli import command
 from secateur.data import Dataset, Split
 from secateur.digest import digest_file
 from secateur.errors import BadInputError
+from secateur.execute import run_alone
 from secateur.figures import save, sensitivity_figure
 from secateur.model import accuracy
 from secateur.project import Project
 from secateur.prune import prune
 from secateur.sensitivity import choose, read, tabulate
-from secateur.stage import find_stages, run_alone
+from secateur.stage import find_stages
 
 DENSITIES = (0.5, 0.25, 0.04)
 

@@ -18,9 +18,10 @@ from rich.console import Console
 from secateur.build import build
 from secateur.digest import digest_file, digest_sources, versions
 from secateur.errors import BadInputError, CheckFailedError
+from secateur.execute import execute, run_alone
 from secateur.progress import Display, Progress
 from secateur.project import Project
-from secateur.stage import Context, Stage, execute, find_stages, order, run_alone
+from secateur.stage import Context, Stage, find_stages, order
 
 PROJECT = Project(name="small")
 
