@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from secateur.descent import descend
 from secateur.logs import unlogged
 from secateur.progress import silent
 from secateur.quantize import check_accumulators
 from secateur.resume import Resume, causes
 from secateur.straight_through import IntegerNetwork
-from secateur.train import descend
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from secateur import capacity, target
+from secateur.descent import descend
 from secateur.errors import BadInputError
 from secateur.logs import unlogged
 from secateur.masking import Held, Ramp, cut
@@ -20,7 +21,7 @@ from secateur.progress import silent
 from secateur.resume import Resume, causes
 from secateur.rounds import describe, recall
 from secateur.trace import plain
-from secateur.train import check_fits, descend
+from secateur.train import check_fits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

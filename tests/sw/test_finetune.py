@@ -12,6 +12,7 @@ from torch import nn
 from secateur.architectures import perceptron
 from secateur.data import load
 from secateur.dataset import Dataset
+from secateur.descent import descend
 from secateur.errors import BadInputError
 from secateur.finetune import finetune
 from secateur.model import accuracy, outputs
@@ -20,7 +21,6 @@ from secateur.project import Project
 from secateur.quantize import quantize
 from secateur.settings import DataSettings
 from secateur.straight_through import IntegerNetwork
-from secateur.train import descend
 
 
 def project(**quantize: Any) -> Project:

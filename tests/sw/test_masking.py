@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from secateur.dataset import Dataset, Split
+from secateur.descent import descend
 from secateur.masking import CHOICES, INTERVAL, Held, Ramp, cut
 from secateur.project import TrainSettings
-from secateur.train import descend
 
 
 def dataset(count: int = 64) -> Dataset:

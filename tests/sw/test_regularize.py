@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from secateur.dataset import Dataset, Split
+from secateur.descent import descend
 from secateur.project import TrainSettings
 from secateur.regularize import add_l1, resting, shrink_dropout
-from secateur.train import descend
 
 
 def test_l1_is_the_sign_of_weights() -> None:

@@ -12,11 +12,12 @@ from torch import nn
 from secateur import checkpoint
 from secateur.architectures import perceptron
 from secateur.dataset import Dataset, Split
+from secateur.descent import descend
 from secateur.errors import BadInputError
 from secateur.model import accuracy, dense_layers
 from secateur.project import Project
 from secateur.settings import TrainSettings
-from secateur.train import check_fits, descend, train
+from secateur.train import check_fits, train
 
 
 def blobs(seed: int = 5, features: int = 6, classes: int = 3) -> Dataset:
