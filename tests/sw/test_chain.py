@@ -38,6 +38,12 @@ def broken(module: nn.Module, value: float, name: str) -> nn.Sequential:
             "layer '2' must take the 3 outputs of '1', not 6",
         ),
         (
+            nn.Sequential(
+                nn.Conv2d(1, 3, 1), POOL, nn.Flatten(), nn.Linear(12, 3), nn.Linear(6, 1)
+            ),
+            "layer '4' must take the 3 outputs of '3', not 6",
+        ),
+        (
             nn.Sequential(nn.Linear(4, 3), nn.Flatten(), nn.Linear(6, 1)),
             "layer '2' must take the 3 outputs of '0', not 6",
         ),

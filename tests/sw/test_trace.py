@@ -325,6 +325,20 @@ class Standardized(nn.Conv2d):
         return self._conv_forward(input, self.weight - self.weight.mean(), self.bias)
 
 
+class Scaled(nn.Conv2d):
+    """A subclass that computes something else where ``forward`` calls it."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, weight * 2, bias)
+
+
+def patched() -> nn.Module:
+    """Make a layer that computes something else, although its class does not."""
+    layer = nn.Linear(2, 2)
+    layer.forward = lambda input: -input
+    return nn.Sequential(layer)
+
+
 def sized(option: str) -> nn.Module:
     """Make a module whose pooling has a size that is not known."""
 
@@ -393,6 +407,14 @@ ANOTHER = "write the layer in another way"
                 f"{SUPPORTED}"
             ),
         ),
+        (
+            Scaled(1, 1, 1),
+            (
+                "the model must be a chain, and the operation 'weight' is not the next link; "
+                f"{SUPPORTED}"
+            ),
+        ),
+        (patched(), f"layer '0', a Linear, is not supported; {SUPPORTED}"),
         (
             sized("window"),
             (
@@ -518,6 +540,24 @@ def test_a_reshape_to_columns_is_refused() -> None:
     assert str(caught.value) == (
         f"the model must be a chain, and the operation 'getitem' is not the next link; {SUPPORTED}"
     )
+
+
+@pytest.mark.parametrize(
+    "relu",
+    [
+        F.relu,
+        lambda y: F.relu(y, inplace=True),
+        F.relu_,
+        torch.relu,
+        torch.relu_,
+        lambda y: y.relu(),
+        lambda y: y.relu_(),
+    ],
+)
+def test_every_relu(relu: Any) -> None:
+    found = plain(Shaped(relu))
+    assert [type(part) for part in found] == [nn.Linear, nn.ReLU]
+    assert found[1].inplace is False
 
 
 @pytest.mark.parametrize(
