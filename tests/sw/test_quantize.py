@@ -302,3 +302,11 @@ def test_all_zero_inputs_and_dead_layers_are_legal() -> None:
             network.compute(network.quantize_input(x)) * 2.0 ** -network.layers[-1].output_fraction
         )
         assert got.tolist() == [[0.25]] * 4
+
+
+def test_a_shift_is_as_far_as_the_requantiser_can() -> None:
+    """Outputs that are always zero have no scale of their own, and tiny sums are far from 1."""
+    module = nn.Sequential(linear([[-1e-30]], [0.0]), nn.ReLU(), linear([[1.0]], [0.0]))
+    network = quantize(module, np.ones((4, 1), np.float32), QuantizeSettings(), "n")
+    assert network.layers[0].requant.shift == 47
+    assert (network.compute(network.quantize_input(np.ones((1, 1)))) == 0).all()

@@ -230,6 +230,18 @@ def test_where_nothing_reaches_the_outputs_a_neuron_of_each_layer_stays(
     assert [layer.weight.shape for layer in weighted(small).values()] == want
 
 
+def test_folding_rounds_once() -> None:
+    """In float32 the small weight would be lost between the large ones."""
+    module = plain(nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, (1, 3))))
+    first, second = weighted(module).values()
+    with torch.no_grad():
+        first.weight[1] = 0
+        first.bias = nn.Parameter(torch.tensor([0.0, 3.0]))
+        second.weight[0, 1, 0] = torch.tensor([1.0, 2.0**-30, -1.0])
+        second.bias = nn.Parameter(torch.zeros(1))
+    assert biases(shrink(module)) == [[0.0], [3 * 2.0**-30]]
+
+
 def test_parameters_are_new_and_training_goes_on_in_their_type() -> None:
     module = plain(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)))
     small = shrink(module)
