@@ -20,8 +20,10 @@ def test_every_distance_occurs_equally_often_and_nothing_else() -> None:
         expected[moved.numpy().tobytes()] = 0
     assert len(expected) == 25
     generator = torch.Generator().manual_seed(0)
+    before = torch.get_rng_state()
     for _ in range(2500):
         expected[shifted(x, 2, generator).contiguous().numpy().tobytes()] += 1
+    assert torch.equal(torch.get_rng_state(), before)  # the given generator draws alone
     assert sum(expected.values()) == 2500
     assert 60 < min(expected.values()) <= max(expected.values()) < 140  # four sigma
 

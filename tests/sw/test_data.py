@@ -73,12 +73,23 @@ def test_a_file_of_examples(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     np.savez(path, **arrays())
     dataset = data.require(DataSettings(), path)
-    assert (dataset.name, dataset.features) == ("mine", 5)
+    assert (dataset.name, dataset.features, dataset.classes) == ("mine", 5, 3)
     for part in data.PARTS:
         split = getattr(dataset, part)
         assert (split.x.dtype, split.labels.dtype) == (np.float32, np.int64)
         assert np.array_equal(split.x, arrays()[f"{part}_x"].astype(np.float32))
         assert np.array_equal(split.labels, arrays()[f"{part}_labels"])
+
+
+def test_arrays_as_others_write_them(tmp_path: Path) -> None:
+    """By columns, and with the header of the format's second version."""
+    path = tmp_path / "mine.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays().items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, np.asfortranarray(array), version=(2, 0))
+    dataset = data.require(DataSettings(), path)
+    assert np.array_equal(dataset.train.x, arrays()["train_x"].astype(np.float32))
 
 
 def test_a_file_of_images(tmp_path: Path) -> None:
