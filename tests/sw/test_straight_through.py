@@ -198,6 +198,21 @@ def test_a_shared_value_at_its_bound_learns(value: int, count: int) -> None:
     assert first(module).values.grad.tolist() == [pytest.approx(count**-0.5)]
 
 
+def test_what_is_beyond_a_bound_learns_nothing() -> None:
+    """A weight by half a step, an output by a quarter."""
+    bound = Requant(shift=2, output=NumberFormat(width=6, signed=True), relu=False)
+    module = IntegerNetwork(Network(name="n", layers=(layer(requant=bound),)))
+    part = first(module)
+    part.values.data = torch.tensor([-4.25, 0.5, 3.75])  # times 2: of -8 to 7
+    module(torch.tensor([[1.0, 1.0]])).sum().backward()
+    assert part.values.grad.tolist() == [0.0, 1.0, 0.0]
+    module = IntegerNetwork(Network(name="n", layers=(layer(requant=bound),)))
+    part = first(module)
+    part.bias.data = torch.tensor([15.625, -16.125])  # times 2: of -32 to 31
+    module(torch.zeros(1, 2)).sum().backward()
+    assert part.bias.grad.tolist() == [0.0, 0.0]
+
+
 @pytest.mark.parametrize("names", [("fc", "fc"), ("fc.1", "fc/1")])
 def test_layers_of_one_name_are_refused(names: tuple[str, str]) -> None:
     layers = (layer(name=names[0]), layer(name=names[1]))
