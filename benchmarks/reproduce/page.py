@@ -127,13 +127,14 @@ def _recipe(study: Study) -> str:
     return (
         f"{train.epochs} epochs of SGD, batches of {train.batch_size}, learning rate "
         f"{train.learning_rate:g} falling along half a cosine, momentum {train.momentum:g}, weight "
-        f"decay {train.weight_decay:g}, images shifted by up to {train.shift} pixels"
+        f"decay {train.weight_decay:g}, images shifted by up to {train.shift} "
+        f"pixel{'s' * (train.shift > 1)}"
     )
 
 
 def _section(study: Study, results: Sequence[Mapping[str, Any]], folder: str) -> list[str]:
     paper = study.rows[0]
-    epochs = " and ".join(
+    epochs = ", ".join(
         f"{row.prune['epochs']} ({row.name})" for row in study.rows if row is not paper
     )
     seconds = statistics.mean(result["seconds"] for result in results)
@@ -141,10 +142,11 @@ def _section(study: Study, results: Sequence[Mapping[str, Any]], folder: str) ->
         f"## {study.title}",
         (
             f"Dense: {_recipe(study)}. Smooth pruning to one budget for the network, connections "
-            f"free to return, at learning rate {study.rows[1].prune['learning_rate']:g} for epochs "
-            f'{epochs}. The row "{paper.name}" is Han et al.\'s own way: their densities of each '
+            f"free to return, at learning rate {study.rows[1].prune['learning_rate']:g} for {epochs} "
+            f'epochs. The row "{paper.name}" goes the way of Han et al.: their densities of each '
             f"layer, {paper.prune['rounds']} rounds of {paper.prune['epochs']} epochs at learning "
-            f"rate {paper.prune['learning_rate']:g}, and no shifted images, neither for it nor for "
+            f"rate {paper.prune['learning_rate']:g} (theirs is a tenth of training's) and weight "
+            f"decay {paper.prune['weight_decay']:g}, and no shifted images, neither for it nor for "
             f"its dense network. A seed takes {seconds:.0f} s."
         ),
         _errors(study, results),

@@ -43,14 +43,14 @@ def small(plan: ModuleType, folder: Path) -> tuple[Any, Any]:
     """Give a study and a trade-off of a few epochs."""
     file = folder / "small.toml"
     file.write_text(PROJECT)
-    rounds = {"density": [0.3, 0.4, 0.5], "rounds": 2}
+    rounds = {"density": [0.3, 0.4, 0.5], "rounds": 2, "weight_decay": 1e-4}
     smooth = {"budget": 0.2, "schedule": "smooth", "regrow": True}
     learnt = {"epochs": 1, "learning_rate": 0.1}
     study = plan.Study(
         title="Small",
         file=file,
         rows=(
-            plan.Row(name="as the paper", prune=rounds | learnt),
+            plan.Row(name="in rounds", prune=rounds | learnt),
             plan.Row(
                 name="5x",
                 prune=smooth | learnt,
