@@ -143,11 +143,11 @@ def _section(study: Study, results: Sequence[Mapping[str, Any]], folder: str) ->
         (
             f"Dense: {_recipe(study)}. Smooth pruning to one budget for the network, connections "
             f"free to return, at learning rate {study.rows[1].prune['learning_rate']:g} for "
-            f'{epochs} epochs. The row "{paper.name}" goes the way of Han et al.: their densities of '
-            f"each layer, {paper.prune['rounds']} rounds of {paper.prune['epochs']} epochs at learning "
-            f"rate {paper.prune['learning_rate']:g} (theirs is a tenth of training's) and weight "
-            f"decay {paper.prune['weight_decay']:g}, and no shifted images, neither for it nor for "
-            f"its dense network. A seed takes {seconds:.0f} s."
+            f'{epochs} epochs. The row "{paper.name}" goes the way of Han et al.: their densities '
+            f"of each layer, {paper.prune['rounds']} rounds of {paper.prune['epochs']} epochs at "
+            f"learning rate {paper.prune['learning_rate']:g} (theirs is a tenth of training's) and "
+            f"weight decay {paper.prune['weight_decay']:g}, and no shifted images, neither for it "
+            f"nor for its dense network. A seed takes {seconds:.0f} s."
         ),
         _errors(study, results),
         "Weights left of each layer:",
