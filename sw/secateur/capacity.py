@@ -14,14 +14,13 @@ from secateur.dead import remove_dead
 from secateur.encode import fit
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.masking import cut
-from secateur.model import dense_layers, weighted
+from secateur.model import dense_layers, weights
 from secateur.quantize import quantize
 from secateur.threshold import Masks, by_budget
 from secateur.trace import plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from secateur.dataset import Dataset
     from secateur.engine import EngineSpec
@@ -108,11 +107,12 @@ def budget(module: nn.Module, project: Project, dataset: Dataset | None) -> floa
         examples, or the engine does not support a layer.
     """
     room = _Room.of(module, project, dataset)
-    sizes = [layer.weight.numel() for layer in weighted(room.module).values()]
-    left = sum(int(layer.weight.count_nonzero()) for layer in weighted(room.module).values())
+    found = weights(room.module)
+    sizes = [weight.numel() for weight in found.values()]
+    left = sum(int(weight.count_nonzero()) for weight in found.values())
 
     def lacks(count: int) -> str | None:
-        return room.lacks(by_budget(room.weights, count / sum(sizes), groups=room.groups))
+        return room.lacks(by_budget(found, count / sum(sizes), groups=project.groups))
 
     if lacks(left) is None:
         return left / sum(sizes)
@@ -148,7 +148,7 @@ def check(module: nn.Module, project: Project, dataset: Dataset | None) -> None:
         If it does not fit.
     """
     room = _Room.of(module, project, dataset)
-    short = room.lacks({name: weight != 0 for name, weight in room.weights.items()})
+    short = room.lacks({name: weight != 0 for name, weight in weights(room.module).items()})
     if short is not None:
         raise CheckFailedError(f"the pruned model does not fit device {room.device!r}: {short}")
 
@@ -176,22 +176,10 @@ class _Room:
         return cls(
             module=plain(module).cpu(),
             project=project,
-            x=dataset.train.x[: project.quantize.calibration_images],
+            x=dataset.train.x,
             device=project.prune.fit,
             lacking=find_lacking(),
         )
-
-    @property
-    def groups(self) -> int:
-        """Groups of rows that keep equally many weights."""
-        return self.project.engine.pes if self.project.prune.balance else 1
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """By parameter, as masks are kept."""
-        return {
-            f"{name}.weight": layer.weight.detach() for name, layer in weighted(self.module).items()
-        }
 
     def lacks(self, masks: Masks) -> str | None:
         """Say what keeps the device from holding what ``masks`` leave, and a way out."""

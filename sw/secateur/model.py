@@ -27,6 +27,7 @@ __all__ = [
     "outputs",
     "plain",
     "weighted",
+    "weights",
 ]
 
 #: Examples that are computed at a time.
@@ -69,6 +70,11 @@ def weighted(module: nn.Sequential) -> dict[str, nn.Linear | nn.Conv2d]:
         for name, part in module.named_children()
         if isinstance(part, (nn.Linear, nn.Conv2d))
     }
+
+
+def weights(module: nn.Sequential) -> dict[str, Tensor]:
+    """Give the weights of a plain module by parameter, as masks are kept, sharing memory."""
+    return {f"{name}.weight": layer.weight.detach() for name, layer in weighted(module).items()}
 
 
 def dense_layers(module: nn.Module) -> list[DenseLayer]:

@@ -137,6 +137,11 @@ class Project(Settings):
         """The trained model's file, absolute, where the project starts from one."""
         return self._resolve(self.network.checkpoint)
 
+    @property
+    def groups(self) -> int:
+        """Groups of rows, dealt in turn, that pruning leaves equally many weights."""
+        return self.engine.pes if self.prune.balance else 1
+
     def fitting(self, device: str) -> Project:
         """Give the same project with ``prune.fit`` as the target of pruning, and no other.
 

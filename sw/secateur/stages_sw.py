@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ENCODE", "PRUNE", "QUANTIZE", "REPORT", "SENSITIVITY", "TRAIN"]
 
+#: The distributions that decide what is learnt and measured.
+LEARNING = ("torch", "numpy", "safetensors", "scikit-learn")
+
 
 def _write(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
@@ -74,7 +77,7 @@ TRAIN = Stage(
     run=_train,
     outputs=("model.safetensors", "train.json"),
     settings=("seed", "data", "network", "train"),
-    tools=("torch", "numpy", "safetensors", "scikit-learn"),
+    tools=LEARNING,
     curves=True,
     shared=True,
 )
@@ -115,7 +118,7 @@ SENSITIVITY = Stage(
     inputs=("model.safetensors",),
     outputs=("sensitivity.json", "sensitivity.svg"),
     settings=("data",),
-    tools=("torch", "numpy", "safetensors", "scikit-learn", "matplotlib"),
+    tools=(*LEARNING, "matplotlib"),
     show=_sensitivity_table,
 )
 
@@ -207,7 +210,7 @@ PRUNE = Stage(
     more_settings=_pruned_for,
     programs=_devices,
     fits=True,
-    tools=("torch", "numpy", "safetensors", "scikit-learn"),
+    tools=LEARNING,
     curves=True,
     shared=True,
 )
@@ -256,7 +259,7 @@ QUANTIZE = Stage(
     outputs=("network.safetensors", "quantize.json"),
     settings=("name", "data", "quantize"),
     more_settings=lambda project: ("seed", "train") if project.quantize.epochs else (),
-    tools=("torch", "numpy", "safetensors", "scikit-learn"),
+    tools=LEARNING,
     curves=True,
     shared=True,
 )

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from secateur import capacity, threshold
 from secateur.errors import BadInputError
-from secateur.model import weighted
+from secateur.model import weighted, weights
 from secateur.schedule import approach, cubic
 from secateur.sensitivity import choose
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from secateur.dataset import Dataset
     from secateur.project import Project
@@ -75,11 +75,6 @@ class Target:
         return threshold.by_budget(found, budget, groups=self.groups)
 
 
-def weights(module: nn.Sequential) -> dict[str, Tensor]:
-    """Give the weights of a plain module by parameter, sharing their memory."""
-    return {f"{name}.weight": layer.weight.detach() for name, layer in weighted(module).items()}
-
-
 def find(
     project: Project,
     module: nn.Sequential,
@@ -102,8 +97,7 @@ def find(
     BadInputError
         If there is not one target for each layer, or no scan where one is needed.
     """
-    settings = project.prune
-    key, value = settings.target
+    key, value = project.prune.target
     names = [*weighted(module)]
     room: Callable[[nn.Sequential], float] | None = None
     if key == "loss":
@@ -130,7 +124,7 @@ def find(
         values=dict(zip(found, _each(key, value, names), strict=True)),
         starts=starts,
         deviations=threshold.deviations(found) if key == "quality" else {},
-        groups=project.engine.pes if settings.balance else 1,
+        groups=project.groups,
         room=room,
     )
 
