@@ -1,0 +1,39 @@
+"""What the gateware takes from the FPGA: memories and multipliers, in the cells of a vendor.
+
+Every technology has the members and the timing of :mod:`secateur.technology.portable`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secateur.technology.portable import Memory, Multiplier
+
+__all__ = ["PORTABLE", "Memory", "Multiplier", "Technology"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Technology:
+    """The cells of one family of FPGAs.
+
+    Parameters
+    ----------
+    name : str
+        Of the family.
+    memory : type
+        Makes the memories.
+    large_memory : type
+        Makes those that hold the weights. It may lose the word that is read in a cycle in which
+        another one is written to the only bank.
+    multiplier : type
+        Makes the multipliers.
+    """
+
+    name: str
+    memory: type[Memory]
+    large_memory: type[Memory]
+    multiplier: type[Multiplier]
+
+
+#: For any FPGA: Yosys picks the cells.
+PORTABLE = Technology(name="portable", memory=Memory, large_memory=Memory, multiplier=Multiplier)

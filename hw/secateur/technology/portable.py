@@ -1,0 +1,156 @@
+"""Memory and multiplier as any FPGA has them: the definition that vendors' cells must match."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from amaranth import *
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from amaranth.hdl import ShapeLike
+
+__all__ = ["DISTRIBUTED_WORDS", "Memory", "Multiplier"]
+
+#: Words up to which a memory is built of distributed RAM; the block RAMs are for the program.
+DISTRIBUTED_WORDS = 64
+
+
+class Memory(wiring.Component):
+    """Simple dual-port memory; the bank is the highest address bit.
+
+    A word a cycle is read, and one written, without end. A word written in cycle t is read from
+    cycle t + 1 on.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Of a word.
+    depth : int
+        Words per bank; a power of two.
+    banks : int
+        1 or 2.
+    init : sequence of int
+        Initial words of bank 0 from address 0 on; the others are zero.
+
+    Members
+    -------
+    read_bank, read_address : In
+        Where to read.
+    read_word : Out(shape)
+        The word, ``LATENCY`` cycles later; undefined where it was written in the cycle in which
+        its address was there.
+    write_bank, write_address, write_enable, write_word : In
+        What to write.
+    """
+
+    #: Cycles from the address to the word.
+    LATENCY = 2
+
+    read_bank: Signal
+    read_address: Signal
+    read_word: Any  # of `shape`: a signal, or a view of one
+    write_bank: Signal
+    write_address: Signal
+    write_enable: Signal
+    write_word: Signal
+
+    def __init__(
+        self, shape: ShapeLike, *, depth: int, banks: int = 1, init: Sequence[int] = ()
+    ) -> None:
+        self.shape, self.depth, self.banks = shape, depth, banks
+        self.init = init
+        self.words = depth * banks
+        self.width = Shape.cast(shape).width
+        super().__init__({
+            "read_bank": In(1),
+            "read_address": In(range(depth)),
+            "read_word": Out(shape),
+            "write_bank": In(1),
+            "write_address": In(range(depth)),
+            "write_enable": In(1),
+            "write_word": In(self.width),
+        })
+
+    def address(self, low: Value, bank: Value) -> Value:
+        """Join an address in a bank and the bank to an address below ``words``."""
+        return Cat(low, bank) if self.banks == 2 else low
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        small = self.words <= DISTRIBUTED_WORDS
+        attrs = {"ram_style": "distributed" if small else "block"}
+        if not small:
+            # Where a word is read and written at once, Yosys would add registers and multiplexers
+            # that give the old one; nobody looks at it.
+            attrs["no_rw_check"] = "1"
+        m.submodules.memory = ram = memory.Memory(
+            shape=unsigned(self.width), depth=self.words, init=self.init, attrs=attrs
+        )
+        read, write = ram.read_port(), ram.write_port()
+        m.d.comb += [
+            write.addr.eq(self.address(self.write_address, self.write_bank)),
+            write.en.eq(self.write_enable),
+            write.data.eq(self.write_word),
+            read.en.eq(1),
+        ]
+
+        address = self.address(self.read_address, self.read_bank)
+        if small:
+            # Cycle 0: the address, which is narrower than the word. Cycle 1: the word, as it was
+            # before a write in that cycle.
+            early = Signal(len(address), reset_less=True)
+            m.d.sync += early.eq(address)
+            m.d.comb += [read.addr.eq(early), Value.cast(self.read_word).eq(read.data)]
+        else:
+            # Cycle 0: the array. Cycle 1: the output register, without which a block RAM is slow.
+            late = Signal(self.width, reset_less=True)
+            m.d.sync += late.eq(read.data)
+            m.d.comb += [read.addr.eq(address), Value.cast(self.read_word).eq(late)]
+        return m
+
+
+class Multiplier(wiring.Component):
+    """Signed product of two numbers, a pair a cycle.
+
+    Parameters
+    ----------
+    a_width, b_width : int
+        Bits of the operands.
+
+    Members
+    -------
+    a, b : In(signed)
+        The operands.
+    product : Out(signed(a_width + b_width))
+        Their product, ``LATENCY`` cycles later.
+    """
+
+    #: Cycles from the operands to the product.
+    LATENCY = 2
+
+    a: Signal
+    b: Signal
+    product: Signal
+
+    def __init__(self, a_width: int, b_width: int) -> None:
+        super().__init__({
+            "a": In(signed(a_width)),
+            "b": In(signed(b_width)),
+            "product": Out(signed(a_width + b_width)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        a = Signal.like(self.a, reset_less=True)
+        b = Signal.like(self.b, reset_less=True)
+        product = Signal.like(self.product, reset_less=True)
+        m.d.sync += [
+            *(a.eq(self.a), b.eq(self.b)),  # Cycle 0
+            product.eq(a * b),  # Cycle 1
+        ]
+        m.d.comb += self.product.eq(product)
+        return m
