@@ -19,15 +19,20 @@ RANGES = {
     "weight_width": (2, 16),
     "codebook_bits": (0, 6),
     "index_width": (1, 8),
+    "entry_width": (3, 24),
     "accumulator_width": (4, 48),
+    "bias_width": (2, 48),
     "queue_depth": (4, 64),
     "weight_depth": (2, 1 << 20),
+    "count_width": (1, 13),
     "column_depth": (2, 1 << 16),
     "row_depth": (2, 1 << 12),
     "activation_depth": (4, 1 << 16),
     "bias_depth": (2, 1 << 16),
     "layer_depth": (2, 64),
     "banks": (1, 2),
+    "jobs": (2, 4),
+    "accumulator_memories": (1, 2),
 }
 
 #: Fields that address a memory or a ring, whose counters wrap for free at a power of two.
@@ -40,6 +45,7 @@ POWERS_OF_TWO = (
     "activation_depth",
     "bias_depth",
     "layer_depth",
+    "jobs",
 )
 
 
@@ -58,39 +64,57 @@ def default_lanes(pes: int) -> int:
 class EngineSpec:
     """Parameters of one engine. A program is encoded for exactly one specification.
 
+    PE p is in lane ``p % lanes`` of row group ``p // lanes``: it multiplies the activations of that
+    lane by weights of that group's rows.
+
     Parameters
     ----------
     pes : int
         Processing elements; each multiplies one weight a cycle.
     lanes : int
-        Activations per word of the x and y streams and of the activation buffer; a power of two
-        that divides ``pes``.
+        Activations per word of the x and y streams and of the activation memory, all of them
+        broadcast at once; a power of two that divides ``pes``.
     activation_width : int
         Bits of an activation, signed or unsigned by layer.
     weight_width : int
         Bits of a weight at the multiplier, two's complement.
     codebook_bits : int
-        Bits of a code that is looked up in the layer's codebook; 0 stores weights directly.
+        Bits of the largest code that is looked up in a layer's codebook; 0 stores weights directly.
     index_width : int
-        Bits of the count of zeros before an entry.
-    accumulator_width : int
-        Bits of an accumulator, two's complement.
+        Bits of the largest count of zeros before an entry.
+    entry_width : int
+        Bits of an entry: code and count of zeros, which each layer divides in its own way.
+    accumulator_width, bias_width : int
+        Bits of an accumulator and of a bias, two's complement.
     queue_depth : int
         Columns that can wait in front of each PE.
-    weight_depth, column_depth, row_depth : int
-        Entries, columns and accumulators of each PE, per bank.
-    activation_depth, bias_depth : int
-        Words of ``lanes`` activations in the activation buffer; words of ``lanes`` biases.
+    weight_depth : int
+        Entries of each PE, per bank.
+    count_width : int
+        Bits of the number of entries that a PE has in a column.
+    column_depth : int
+        Words of ``lanes`` columns, all layers together, per bank.
+    row_depth : int
+        Accumulators of each PE, for each job.
+    activation_depth : int
+        Words of ``lanes`` activations that each of the two activation queues holds.
+    bias_depth : int
+        Words of ``drain_lanes`` biases, per bank.
     layer_depth : int
         Layers that the layer table holds.
     banks : int
         2 keeps the old program until a new one is complete and correct; 1 halves the memories
         and gives the old program up when a new one begins.
+    jobs : int
+        Layers, of one inference or several, that may be under way at once.
+    accumulator_memories : int
+        2 for each PE lets a finished job be read while others accumulate; with 1, which takes half
+        the memory, every accumulator that is read costs the PE a cycle.
 
     Raises
     ------
     BadInputError
-        If a field is out of range.
+        If a field is out of range, or two do not go together.
     """
 
     pes: int
@@ -99,15 +123,20 @@ class EngineSpec:
     weight_width: int = 8
     codebook_bits: int = 0
     index_width: int = 4
+    entry_width: int = 12
     accumulator_width: int = 24
+    bias_width: int = 24
     queue_depth: int = 8
     weight_depth: int = 1024
-    column_depth: int = 1024
+    count_width: int = 5
+    column_depth: int = 256
     row_depth: int = 16
     activation_depth: int = 256
     bias_depth: int = 128
     layer_depth: int = 8
     banks: int = 2
+    jobs: int = 2
+    accumulator_memories: int = 1
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -122,11 +151,50 @@ class EngineSpec:
                 raise BadInputError(f"{name} must be a power of two, not {value!r}")
         if self.pes % self.lanes:
             raise BadInputError(f"lanes must divide pes ({self.pes}), not {self.lanes!r}")
+        widest = self.code_width + self.index_width
+        if self.entry_width > widest:
+            raise BadInputError(
+                f"entry_width must be at most the largest code's and the largest index's bits "
+                f"({self.code_width} + {self.index_width}), not {self.entry_width!r}"
+            )
+        if self.bias_width > self.accumulator_width:
+            raise BadInputError(
+                f"bias_width must be at most accumulator_width ({self.accumulator_width}), "
+                f"not {self.bias_width!r}"
+            )
 
     @property
     def code_width(self) -> int:
-        """Bits of the weight field of an entry."""
+        """Bits of the largest code."""
         return self.codebook_bits or self.weight_width
+
+    @property
+    def code_widths(self) -> range:
+        """Bits that a layer's codes may have; the rest of an entry is its count of zeros.
+
+        Examples
+        --------
+        >>> EngineSpec(pes=1, lanes=1, entry_width=12, index_width=5).code_widths
+        range(7, 9)
+        """
+        low = max(1, self.entry_width - self.index_width)
+        return range(low, min(self.code_width, self.entry_width - 1) + 1)
+
+    @property
+    def groups(self) -> int:
+        """Groups that the rows are dealt to, of one PE for each lane."""
+        return self.pes // self.lanes
+
+    @property
+    def drain_lanes(self) -> int:
+        """Rows that are requantised in a cycle.
+
+        Examples
+        --------
+        >>> [EngineSpec(pes=pes, lanes=4).drain_lanes for pes in (4, 8, 12, 16, 32)]
+        [1, 2, 1, 4, 4]
+        """
+        return min(self.lanes, self.groups & -self.groups)
 
     def to_dict(self) -> dict[str, int]:
         """Every field by name."""

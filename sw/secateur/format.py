@@ -36,7 +36,7 @@ __all__ = [
 #: The first four bytes of an image, ``SCTR``.
 IMAGE_MAGIC = int.from_bytes(b"SCTR", "little")
 #: Version of everything in this file; an engine accepts its own version only.
-IMAGE_VERSION = 1
+IMAGE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -179,41 +179,33 @@ def memories(spec: EngineSpec) -> dict[Section, Memory]:
     Depths are words per bank.
     """
     column_bits = (spec.column_depth - 1).bit_length()
-    activation_bits = (spec.activation_depth - 1).bit_length()
     bias_bits = (spec.bias_depth - 1).bit_length()
+    extra_bits = (len(spec.code_widths) - 1).bit_length()
+    extra = Field("code_extra", extra_bits, "bits of the layer's codes beyond the fewest")
     layer = Record((
-        Field("source", activation_bits, "first word of the layer's input"),
-        Field("source_words", activation_bits + 1, "words of the layer's input, at least 1"),
-        Field(
-            "destination", activation_bits, "first word of the layer's output; unused in the last"
-        ),
+        Field("source_words", column_bits + 1, "words of the layer's input, at least 1"),
         Field("rows_words", bias_bits + 1, "words of the layer's output, at least 1"),
-        Field("column_base", column_bits, "column word of the layer's first column"),
+        Field("column_base", column_bits, "column word of the layer's first columns"),
         Field("bias_base", bias_bits, "bias word of the layer's first rows"),
         Field("multiplier", 16, "reserved for networks quantised elsewhere; must be 1"),
         Field("shift", 6, "requantisation's right shift, bits"),
+        *([extra] if extra_bits else []),
         Field("input_signed", 1, "1 if the layer's input is two's complement"),
         Field("output_signed", 1, "1 if the layer's output is two's complement"),
         Field("relu", 1, "1 if negative results become zero"),
         Field("last", 1, "1 in the network's last layer, whose output is the y stream"),
     ))
-    entry = Record((
-        Field(
-            "code",
-            spec.code_width,
-            "the weight, or its index in the codebook",
-            not spec.codebook_bits,
-        ),
-        Field("zeros", spec.index_width, "rows of this PE's slice skipped before this entry's row"),
-    ))
-    column = Record((
-        Field("start", (spec.weight_depth - 1).bit_length(), "first entry of the column"),
-        Field("count", spec.row_depth.bit_length(), "entries of the column, padding included"),
-    ))
+    entry = Record((Field("entry", spec.entry_width, "code and, above it, zeros"),))
+    column = Record(
+        tuple(
+            Field(f"count{pe}", spec.count_width, f"entries of PE {pe} in the column of its lane")
+            for pe in range(spec.pes)
+        )
+    )
     bias = Record(
         tuple(
-            Field(f"bias{lane}", spec.accumulator_width, f"bias of row {lane} of the word", True)
-            for lane in range(spec.lanes)
+            Field(f"bias{lane}", spec.bias_width, f"bias of row {lane} of the word", True)
+            for lane in range(spec.drain_lanes)
         )
     )
     value = Record((
@@ -222,7 +214,7 @@ def memories(spec: EngineSpec) -> dict[Section, Memory]:
     kinds = {
         Section.LAYERS: Memory(layer, spec.layer_depth, False),
         Section.WEIGHTS: Memory(entry, spec.weight_depth, True),
-        Section.COLUMNS: Memory(column, spec.column_depth, True),
+        Section.COLUMNS: Memory(column, spec.column_depth, False),
         Section.BIASES: Memory(bias, spec.bias_depth, False),
     }
     if spec.codebook_bits:
