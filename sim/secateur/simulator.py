@@ -135,7 +135,12 @@ class Verilator(Simulator):
     programs: ClassVar = {"g++": "g++", "make": "make"}
 
     #: Run-time library of Verilator, the same in every design: half of the time of a build.
-    RUNTIME = ("verilated.o", "verilated_dpi.o", "verilated_threads.o", "verilated_vpi.o")
+    RUNTIME: ClassVar[tuple[str, ...]] = (
+        "verilated.o",
+        "verilated_dpi.o",
+        "verilated_threads.o",
+        "verilated_vpi.o",
+    )
 
     def executable(self, toplevel: str) -> str:
         """Name the program, as cocotb's runner expects it."""
@@ -164,23 +169,16 @@ class Verilator(Simulator):
                 "the simulator verilator needs the Python package verilator; run `make setup`"
             )
         root = Path(package.origin).parent
-        visible = folder / "visible.vlt"
-        visible.write_text(
-            f'`verilator_config\npublic_flat_rw -module "{toplevel}" -port "*"\n', encoding="ascii"
-        )
         self._run(
             [
-                *(root / "bin" / "verilator_bin", "--cc", "--exe", "--vpi", "-Mdir", folder),
+                *(root / "bin" / "verilator_bin", "--cc", "--exe", "-Mdir", folder),
                 *("--top-module", toplevel, "--prefix", "Vtop", "-o", toplevel),
-                *("--timescale", "1ns/1ps", "--output-split", "0"),
+                *("--timescale", "1ns/1ps"),
                 # Yosys extends and truncates operands implicitly, as Verilog's rules say, and
                 # assigns what a case leaves out before it.
                 *("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE"),
-                *("-LDFLAGS", f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir}"),
-                *("-LDFLAGS", "-lcocotbvpi_verilator"),
                 *arguments,
-                visible,
-                config.share_dir / "lib" / "verilator" / "verilator.cpp",
+                *self._driver(toplevel, folder),
                 *sources,
             ],
             log,
@@ -200,6 +198,20 @@ class Verilator(Simulator):
         self._run(make, log, {"MAKEFLAGS": "", "MAKELEVEL": ""})
         if runtime is not None and not runtime.is_dir():
             self._share(folder, runtime)
+
+    def _driver(self, toplevel: str, folder: Path) -> list[str | Path]:
+        """Give the arguments and files that make a program of the model: here cocotb's."""
+        visible = folder / "visible.vlt"
+        visible.write_text(
+            f'`verilator_config\npublic_flat_rw -module "{toplevel}" -port "*"\n', encoding="ascii"
+        )
+        return [
+            *("--vpi", "--output-split", "0"),
+            *("-LDFLAGS", f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir}"),
+            *("-LDFLAGS", "-lcocotbvpi_verilator"),
+            visible,
+            config.share_dir / "lib" / "verilator" / "verilator.cpp",
+        ]
 
     def _share(self, folder: Path, runtime: Path) -> None:
         """Keep the run-time library of a build; where another one was faster, keep that one's."""

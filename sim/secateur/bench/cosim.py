@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from secateur.simulator import Simulator
 
-__all__ = ["cosimulate"]
+__all__ = ["build_simulation", "cosimulate"]
 
 #: Hexadecimal digits of a digest in a folder's name.
 SHORT = 16
@@ -89,11 +89,11 @@ def cosimulate(
         source.write_text(verilog.convert(design, name=toplevel, emit_src=False), encoding="utf-8")
         design = [source]
     cache = (build_dir / "cache" if cache is None else cache).resolve()
-    built = _build(tool, design, toplevel, arguments, cache, build_dir / "build.log")
+    built = build_simulation(tool, design, toplevel, arguments, cache, build_dir / "build.log")
     return _test(tool, testbench, built, toplevel, build_dir, seed, dict(env or {}))
 
 
-def _build(
+def build_simulation(
     tool: Simulator,
     sources: Sequence[Path],
     toplevel: str,

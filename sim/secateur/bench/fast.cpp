@@ -1,0 +1,170 @@
+// Plays a program and inputs into an engine, and writes down what comes out and when: the other
+// half of fast.py, which writes the job and reads the result.
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "Vtop.h"
+#include "verilated.h"
+
+namespace {
+
+// Cycles between two lines that say how far it is.
+constexpr uint64_t TELL = 1 << 16;
+// Cycles in which nothing more may come after the last word.
+constexpr uint64_t QUIET = 100;
+
+// The beginning of a job: int64 each, in this order. Then the bytes of the program, then those of
+// the words of x, `x_bytes` each, a bit of which is at 1 << bit, little-endian.
+struct Job {
+    int64_t image, alone, followed, x_words, x_bytes, y_words, y_bytes;
+    int64_t patience, counters_bytes, loaded, committing, busy, error;
+};
+
+[[noreturn]] void fail(const char* what) {
+    std::fprintf(stderr, "%s\n", what);
+    std::exit(1);
+}
+
+template <typename Port> void put(Port& port, const uint8_t* from, size_t size) {
+    if (size > sizeof port) fail("a word is wider than its port");
+    std::memset(static_cast<void*>(&port), 0, sizeof port);
+    std::memcpy(static_cast<void*>(&port), from, size);
+}
+
+template <typename Port> void get(const Port& port, std::vector<uint8_t>& to, size_t size) {
+    if (size > sizeof port) fail("a word is wider than its port");
+    const auto* from = reinterpret_cast<const uint8_t*>(&port);
+    to.insert(to.end(), from, from + size);
+}
+
+// What is offered to a stream: words from `next` on, up to `end`.
+struct Source {
+    std::vector<uint8_t> bytes;
+    size_t size, next = 0, end = 0;
+    const uint8_t* word() const { return bytes.data() + next * size; }
+    bool valid() const { return next < end; }
+};
+
+class Bench {
+public:
+    Bench(const Job& given, FILE* file)
+        : job(given), load{read(file, job.image), 1},
+          x{read(file, (job.alone + job.followed) * job.x_words * job.x_bytes), size_t(job.x_bytes)} {
+        top.rst = 1;
+        for (int i = 0; i < 4; i++) cycle();
+        top.rst = 0;
+    }
+
+    void run() {
+        load.end = size_t(job.image);
+        until("the engine takes no program", [&] { return !load.valid(); });
+        until("the engine does not use the program", [&] {
+            if (status(job.error, 3)) fail("the engine refused the program");
+            return status(job.loaded) && !status(job.committing);
+        });
+        get(top.counters, counters, job.counters_bytes);
+        for (int64_t i = 0; i < job.alone; i++) infer(1);
+        get(top.counters, counters, job.counters_bytes);
+        infer(job.followed);
+        get(top.counters, counters, job.counters_bytes);
+        const size_t came = ends.size();
+        for (uint64_t i = 0; i < QUIET; i++) cycle();
+        if (ends.size() != came) fail("words of y came that belong to no x");
+    }
+
+    void save(FILE* file) {
+        write(file, starts.data(), starts.size() * sizeof starts[0]);
+        write(file, ends.data(), ends.size() * sizeof ends[0]);
+        write(file, y.data(), y.size());
+        write(file, counters.data(), counters.size());
+    }
+
+private:
+    Job job;
+    Vtop top;
+    Source load, x;
+    uint64_t now = 0, moved = 0;
+    std::vector<int64_t> starts, ends;  // cycles of the words of x and of y
+    std::vector<uint8_t> y, counters;
+
+    static std::vector<uint8_t> read(FILE* file, size_t size) {
+        std::vector<uint8_t> bytes(size);
+        if (std::fread(bytes.data(), 1, size, file) != size) fail("the job is cut short");
+        return bytes;
+    }
+
+    static void write(FILE* file, const void* from, size_t size) {
+        if (std::fwrite(from, 1, size, file) != size) fail("the result cannot be written");
+    }
+
+    bool status(int64_t at, int width = 1) const {
+        const auto* bytes = reinterpret_cast<const uint8_t*>(&top.status);
+        for (int64_t bit = at; bit < at + width; bit++)
+            if (bytes[bit / 8] >> bit % 8 & 1) return true;
+        return false;
+    }
+
+    // Let inputs follow each other, and wait until all is done.
+    void infer(int64_t inputs) {
+        x.end += inputs * job.x_words;
+        const size_t last = ends.size() + inputs * job.y_words;
+        until("no y comes", [&] { return ends.size() >= last && !status(job.busy); });
+        if (ends.size() != last || x.valid()) fail("y has more words than it should");
+    }
+
+    template <typename Done> void until(const char* else_what, Done done) {
+        for (moved = now; !done(); cycle())
+            if (now - moved > uint64_t(job.patience)) fail(else_what);
+    }
+
+    // What is offered is taken in the cycles in which the engine is ready; y always is.
+    void cycle() {
+        const bool running = !top.rst;
+        top.i_load___05Fvalid = running && load.valid();
+        if (load.valid()) {
+            const uint16_t byte = load.word()[0] | (load.next == 0) << 8;  // `first`
+            put(top.i_load___05Fpayload, reinterpret_cast<const uint8_t*>(&byte), sizeof byte);
+        }
+        top.i_x___05Fvalid = running && x.valid();
+        if (x.valid()) put(top.i_x___05Fpayload, x.word(), x.size);
+        top.o_y___05Fready = running;
+        top.clk = 0;
+        top.eval();
+        if (top.i_load___05Fvalid && top.i_load___05Fready) load.next++, moved = now;
+        if (top.i_x___05Fvalid && top.i_x___05Fready) {
+            starts.push_back(now);
+            x.next++, moved = now;
+        }
+        if (top.o_y___05Fvalid && top.o_y___05Fready) {
+            ends.push_back(now);
+            get(top.o_y___05Fpayload, y, job.y_bytes);
+            moved = now;
+        }
+        top.clk = 1;
+        top.eval();
+        if (++now % TELL == 0) {
+            std::printf("%zu %zu %zu\n", load.next, x.next, size_t(now));
+            std::fflush(stdout);
+        }
+    }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    FILE* in = argc == 3 ? std::fopen(argv[1], "rb") : nullptr;
+    Job job;
+    if (!in || std::fread(&job, sizeof job, 1, in) != 1) fail("there is no job");
+    Bench bench(job, in);
+    std::fclose(in);
+    bench.run();
+    FILE* out = std::fopen(argv[2], "wb");
+    if (!out) fail("the result cannot be written");
+    bench.save(out);
+    if (std::fclose(out)) fail("the result cannot be written");
+    return 0;
+}
