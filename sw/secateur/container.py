@@ -18,7 +18,7 @@ __all__ = ["PROGRAM_MAGIC", "PROGRAM_VERSION", "pack_container", "read_container
 #: The first bytes of a program file.
 PROGRAM_MAGIC = b"SECATEUR"
 #: Version of the program file, apart from that of the image in it.
-PROGRAM_VERSION = 1
+PROGRAM_VERSION = 2
 #: Bytes of the version and of each length, little-endian.
 NUMBER_SIZE = 4
 #: Bytes of the SHA-256 that ends the file.

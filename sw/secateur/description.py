@@ -27,6 +27,8 @@ class ProgramLayer:
         The network's rows that are left, in the order in which they are computed.
     entries, padding : int
         Entries of all PEs, and how many of those are padding.
+    code_width : int
+        Bits of an entry that are its code.
     input, output : NumberFormat
     input_fraction, weight_fraction, output_fraction : int
         Bits after the binary point.
@@ -41,6 +43,7 @@ class ProgramLayer:
     order: tuple[int, ...]
     entries: int
     padding: int
+    code_width: int
     input: NumberFormat
     output: NumberFormat
     input_fraction: int

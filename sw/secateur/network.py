@@ -112,6 +112,13 @@ class Layer:
                 raise BadInputError(f"layer {self.name!r}: a weight is not in the codebook")
 
     @property
+    def code_width(self) -> int:
+        """Bits of the index of a weight in the codebook, or of a direct weight."""
+        if self.codebook is None:
+            return self.weight_width
+        return (len(self.codebook) - 1).bit_length()
+
+    @property
     def accumulator_width(self) -> int:
         """Bits that no partial sum of any input leaves, in any order, with and without the bias."""
         # Formats reach from at most zero to at least zero: each product has a bound of either sign.

@@ -15,6 +15,7 @@ from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat
 from secateur.format import Section, memories
 from secateur.image import CRC_SIZE, IncompleteImageError, RefusedImageError, parse_image
+from secateur.words import streams_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,20 +152,46 @@ class Program:
 
     def storage(self) -> dict[str, int]:
         """Bits that the program occupies on chip, by what they hold."""
-        widths = {section: memory.record.width for section, memory in memories(self.spec).items()}
-        words = self._words
-        weights = sum(layer.weights for layer in self.layers)
-        columns = sum(words[:-1]) * self.spec.lanes * self.spec.pes
-        codes = len(self.layers) << self.spec.codebook_bits if self.spec.codebook_bits else 0
-        return {
-            "weights": weights * self.spec.code_width,
-            "indices": weights * self.spec.index_width,
-            "padding": sum(layer.padding for layer in self.layers) * widths[Section.WEIGHTS],
-            "columns": columns * widths[Section.COLUMNS],
-            "codebooks": codes * self.spec.weight_width,
-            "biases": sum(words[1:]) * widths[Section.BIASES],
-            "layers": len(self.layers) * widths[Section.LAYERS],
+        return self._bits()[0]
+
+    def unused(self) -> dict[str, int]:
+        """Bits of the engine's memories that the program leaves free, of one bank.
+
+        By memory, :class:`secateur.format.Section` in lower case.
+        """
+        return self._bits()[1]
+
+    def _bits(self) -> tuple[dict[str, int], dict[str, int]]:
+        spec, words = self.spec, self._words
+        kinds = memories(spec)
+        entries = sum(layer.entries for layer in self.layers)
+        codebooks = len(self.layers) << spec.codebook_bits if spec.codebook_bits else 0
+        used = {
+            section: count * kinds[section].record.width
+            for section, count in {
+                Section.LAYERS: len(self.layers),
+                Section.WEIGHTS: entries,
+                Section.COLUMNS: sum(words[:-1]),
+                Section.BIASES: sum(words[1:]) * spec.lanes // spec.drain_lanes,
+                Section.CODEBOOKS: codebooks,
+            }.items()
+            if section in kinds
         }
+        codes = sum(layer.weights * layer.code_width for layer in self.layers)
+        padding = sum(layer.padding for layer in self.layers) * spec.entry_width
+        holds = {
+            section: memory.depth * memory.record.width * (spec.pes if memory.per_pe else 1)
+            for section, memory in kinds.items()
+        }
+        return {
+            "codes": codes,
+            "indices": used[Section.WEIGHTS] - padding - codes,
+            "padding": padding,
+            "counts": used[Section.COLUMNS],
+            "codebooks": used.get(Section.CODEBOOKS, 0),
+            "biases": used[Section.BIASES],
+            "layers": used[Section.LAYERS],
+        }, {section.name.lower(): bits - used[section] for section, bits in holds.items()}
 
     @property
     def bits_per_weight(self) -> float:
@@ -189,32 +216,25 @@ class Program:
         found = [[*table.get(name, ())] for name in ("source_words", "rows_words")]
         if found != [self._words[:-1], self._words[1:]]:
             return False
-        at = [0] * self.spec.pes  # where the layer's entries begin
-        for index, layer in enumerate(self.layers):
-            first = int(table["column_base"][index])
-            columns = slice(first, first + self._words[index] * self.spec.lanes)
-            entries = padding = 0
-            try:
-                for pe in range(self.spec.pes):
-                    count = int(contents[Section.COLUMNS, pe]["count"][columns].sum())
-                    weights = contents[Section.WEIGHTS, pe]["code"][at[pe] : at[pe] + count]
-                    if self.spec.codebook_bits:
-                        codebook = contents[Section.CODEBOOKS, 0]["value"]
-                        weights = codebook[(index << self.spec.codebook_bits) + weights]
-                    at[pe] += count
-                    entries += weights.size
-                    padding += int(np.count_nonzero(weights == 0))
-            except (KeyError, IndexError):  # a memory that the image does not fill
-                return False
+        try:
+            streams = streams_in(self.spec, contents)
+        except LookupError:  # a memory that the image does not fill
+            return False
+        for index, (layer, entries) in enumerate(zip(self.layers, streams, strict=True)):
             formats = [
                 NumberFormat(
                     width=self.spec.activation_width, signed=bool(table[f"{side}_signed"][index])
                 )
                 for side in ("input", "output")
             ]
-            counted = (layer.entries, layer.padding) == (entries, padding)
+            extra = int(table["code_extra"][index]) if "code_extra" in table else 0
+            counted = layer.entries, layer.padding, layer.code_width - self.spec.code_widths[0]
             possible = layer.weights <= layer.nonzeros <= layer.rows * layer.columns
-            if not counted or not possible or [layer.input, layer.output] != formats:
+            if (
+                counted != (entries.entries, entries.padding, extra)
+                or not possible
+                or [layer.input, layer.output] != formats
+            ):
                 return False
         return True
 
