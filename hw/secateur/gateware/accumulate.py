@@ -5,105 +5,158 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from secateur.gateware.memory import BankedMemory
+from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
+    from secateur.technology import Technology
 
-__all__ = ["Accumulator"]
+__all__ = ["Accumulator", "drained_layout", "slot_layout"]
+
+
+def slot_layout(spec: EngineSpec) -> data.StructLayout:
+    """Lay out the number of an accumulator: its row within the PE, and the job's set."""
+    return data.StructLayout({"row": range(spec.row_depth), "tag": range(spec.jobs)})
+
+
+def drained_layout(spec: EngineSpec) -> data.StructLayout:
+    """Lay out what reads the accumulators of all PEs at once, one slot after the other."""
+    memories = spec.accumulator_memories
+    return data.StructLayout({
+        "slot": slot_layout(spec),  # to read
+        "capture": 1,  # the slot of `Accumulator.DRAINED` cycles before is at the memory's output
+        "memory": range(memories),  # of those, which one
+        "clear": memories,  # set `cleared` to zero, in each of the memories
+        "cleared": slot_layout(spec),
+    })
 
 
 class Accumulator(wiring.Component):
-    """Add ``weight * value`` to the accumulator of ``row``.
+    """Add ``weight * value`` to the accumulator ``slot``.
 
-    Takes one product a cycle; the sum of a product is stored 2 cycles later. Products for the same
-    row may follow each other at any distance: a sum that is not in the memory yet is forwarded.
+    Takes one product a cycle; the sum is stored ``LATENCY`` cycles later. Products for the same
+    slot may follow each other at any distance: a sum that is not in the memory yet is forwarded.
 
-    The accumulators are not cleared by reset: ``clear`` each before use.
+    Job n's accumulators lie in memory ``n % accumulator_memories``. That memory is drained in
+    cycles without a product for it; products for the other are not disturbed.
+
+    The accumulators are not cleared by reset: clear each before use.
 
     Parameters
     ----------
     spec : EngineSpec
         The engine.
+    technology : Technology
+        Its cells.
 
     Members
     -------
-    valid, row, weight, value : In
+    valid, slot, weight, value : In
         A product to add.
-    drain_address, drain_enable : In
-        Read an accumulator. Only while ``idle``.
-    drain_sum : Out(signed(spec.accumulator_width))
-        One cycle later; holds while ``drain_enable`` is deasserted.
-    clear, clear_address : In
-        Set an accumulator to zero. Only while ``idle``.
-    idle : Out(1)
-        All sums are stored.
+    drained : In(drained_layout(spec))
+        What to read and clear.
+    sum : Out(signed(spec.accumulator_width))
+        The sum captured last.
     """
 
+    #: Cycles from a product until its sum is being stored: multiplier, adder.
+    LATENCY = 3
+    #: Cycles from a slot's number until its sum can be captured: the memory.
+    DRAINED = 2
+
     valid: Signal
-    row: Signal
+    slot: data.View
     weight: Signal
     value: Signal
-    drain_address: Signal
-    drain_enable: Signal
-    drain_sum: Signal
-    clear: Signal
-    clear_address: Signal
-    idle: Signal
+    drained: data.View
+    sum: Signal
 
-    def __init__(self, spec: EngineSpec) -> None:
-        self.spec = spec
-        rows = range(spec.row_depth)
+    def __init__(self, spec: EngineSpec, *, technology: Technology = PORTABLE) -> None:
+        self.spec, self.technology = spec, technology
         super().__init__({
             "valid": In(1),
-            "row": In(rows),
+            "slot": In(slot_layout(spec)),
             "weight": In(signed(spec.weight_width)),
             "value": In(signed(spec.activation_width + 1)),
-            "drain_address": In(rows),
-            "drain_enable": In(1),
-            "drain_sum": Out(signed(spec.accumulator_width)),
-            "clear": In(1),
-            "clear_address": In(rows),
-            "idle": Out(1),
+            "drained": In(drained_layout(spec)),
+            "sum": Out(signed(spec.accumulator_width)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        shape = signed(self.spec.accumulator_width)
-        m.submodules.sums = sums = BankedMemory(shape, depth=self.spec.row_depth)
+        spec = self.spec
+        shape = signed(spec.accumulator_width)
+        count = spec.accumulator_memories
+        memories = [
+            self.technology.memory(shape, depth=spec.row_depth * spec.jobs // count)
+            for _ in range(count)
+        ]
+
+        def address(slot: data.View) -> Value:
+            """Job n is set `n // count` of memory `n % count`."""
+            return Cat(slot.row, slot.tag[(count - 1).bit_length() :])
+
+        def memory_of(slot: data.View) -> Value:
+            return slot.tag[: (count - 1).bit_length()]
 
         # Cycle 0: multiply, and read the accumulator.
-        product = Signal(signed(self.spec.weight_width + self.spec.activation_width + 1))
-        multiplied = Signal()
-        row = Signal.like(self.row)
-        forward = Signal()
+        m.submodules.multiplier = multiplier = self.technology.multiplier(
+            spec.weight_width, spec.activation_width + 1
+        )
+        m.d.comb += [multiplier.a.eq(self.weight), multiplier.b.eq(self.value)]
+        valid = [self.valid] + [Signal(name=f"valid_{cycle}") for cycle in (1, 2, 3)]
+        slot = [self.slot] + [Signal.like(self.slot, name=f"slot_{cycle}") for cycle in (1, 2, 3)]
+        for cycle in range(3):
+            m.d.sync += [valid[cycle + 1].eq(valid[cycle]), slot[cycle + 1].eq(slot[cycle])]
+        # What the memory reads now misses the sums of the three products before this one.
+        near = Signal()
+        middle = Signal()
+        far = Signal()
         m.d.sync += [
-            product.eq(self.weight * self.value),
-            multiplied.eq(self.valid),
-            row.eq(self.row),
-            forward.eq(multiplied & (row == self.row)),
-        ]
-        m.d.comb += [
-            sums.read_address.eq(Mux(self.valid, self.row, self.drain_address)),
-            sums.read_enable.eq(self.valid | self.drain_enable),
-            self.drain_sum.eq(sums.read_word),
+            hit.eq(valid[ahead] & (Value.cast(slot[ahead]) == Value.cast(self.slot)))
+            for ahead, hit in ((1, near), (2, middle), (3, far))
         ]
 
-        # Cycle 1: add. What the memory read misses the sum stored at the same edge. The width
-        # holds every partial sum of the program, so that wrapping never happens.
-        before = Signal(shape)
-        total = Signal(shape)
-        stored = Signal(shape)
-        m.d.comb += [
-            before.eq(Mux(forward, stored, sums.read_word)),
-            total.eq(before + product),
-            sums.write_address.eq(Mux(multiplied, row, self.clear_address)),
-            sums.write_word.eq(Mux(multiplied, total, 0)),
-            sums.write_enable.eq(multiplied | self.clear),
-            self.idle.eq(~self.valid & ~multiplied),
+        # Cycle 1: two of the three are known by now.
+        total = Signal(shape)  # in cycle 3 of each product
+        before = Signal(shape)  # likewise, of the one before
+        kept = Signal(shape)
+        near_2 = Signal()
+        kept_2 = Signal()
+        m.d.sync += [
+            before.eq(total),
+            kept.eq(Mux(middle, total, before)),
+            kept_2.eq(middle | far),
+            near_2.eq(near),
         ]
-        m.d.sync += stored.eq(total)
+
+        # Cycle 2: add. The width holds every partial sum of the program: nothing wraps.
+        read = memories[0].read_word
+        if count == 2:
+            read = Mux(memory_of(slot[2]), memories[1].read_word, read)
+        summand = Signal(shape)
+        m.d.comb += summand.eq(Mux(near_2, total, Mux(kept_2, kept, read)))
+        m.d.sync += total.eq(Mux(valid[2], summand + multiplier.product, 0))
+
+        # Cycle 3: store. Without a product the total is zero.
+        captured = []
+        for index, ram in enumerate(memories):
+            m.submodules[f"sums_{index}"] = ram
+            mine = Signal(2, name=f"mine_{index}")  # reads, writes
+            m.d.comb += [
+                mine[0].eq(valid[0] & (memory_of(slot[0]) == index)),
+                mine[1].eq(valid[3] & (memory_of(slot[3]) == index)),
+                ram.read_address.eq(Mux(mine[0], address(slot[0]), address(self.drained.slot))),
+                ram.write_address.eq(Mux(mine[1], address(slot[3]), address(self.drained.cleared))),
+                ram.write_word.eq(total if count == 1 else Mux(mine[1], total, 0)),
+                ram.write_enable.eq(mine[1] | self.drained.clear[index]),
+            ]
+            captured.append(ram.read_word)
+        with m.If(self.drained.capture):
+            m.d.sync += self.sum.eq(
+                Mux(self.drained.memory, captured[1], captured[0]) if count == 2 else captured[0]
+            )
         return m

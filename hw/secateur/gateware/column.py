@@ -1,4 +1,4 @@
-"""Column lookup: which entries of a PE an activation is multiplied with."""
+"""The queue in front of a processing element: which entries each activation multiplies."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from amaranth import *
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from secateur.format import Section, memories
-from secateur.gateware.layout import struct
-from secateur.gateware.scan import column_layout
+from secateur.gateware.walk import Walker, visit_layout
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
 
-__all__ = ["IN_FLIGHT", "ColumnLookup", "slice_layout"]
+__all__ = ["IN_FLIGHT", "ColumnQueue", "slice_layout"]
 
-#: Columns under way to the queue when `room` is deasserted: one in the engine's broadcast
-#: register, one being looked up, one in the memory's output, and one sent in the same cycle.
-IN_FLIGHT = 4
+#: Columns under way to the queue when `room` is deasserted: in the walker's pipeline, two in the
+#: queue's, and one passed while `room` is registered on its way to the walker.
+IN_FLIGHT = Walker.LATENCY + 3
 
 
 def slice_layout(spec: EngineSpec) -> data.StructLayout:
     """Lay out a PE's entries of one column and the activation that they multiply."""
+    visit = {name: field.shape for name, field in visit_layout(spec)}
     return data.StructLayout({
-        **struct(memories(spec)[Section.COLUMNS].record).members,
-        "value": column_layout(spec)["value"].shape,
+        "start": range(spec.weight_depth),
+        "count": spec.count_width,
+        "value": visit["value"],
+        "tag": visit["tag"],
+        "end": 1,  # the last of the job; it may have no entries
     })
 
 
-class ColumnLookup(wiring.Component):
-    """Look a column up, drop it where the PE has no entry, queue it otherwise.
+class ColumnQueue(wiring.Component):
+    """Follow the columns through the weight memory and queue those that give work.
 
-    Takes one column a cycle. A column waits 2 cycles before it can leave the queue. The
-    broadcast goes to all PEs at once, so it is no stream: ``room`` says early enough whether the
-    queue takes what may still come.
+    The entries of all columns stand one behind the other, so that their first addresses are sums of
+    the counts of the columns before: no pointers are stored. A column passed in cycle 0 is queued
+    in cycle 1 if its activation is not zero and the PE has entries in it, and leaves the queue in
+    cycle 3 at the earliest. A job's last column is always queued, as the sign of its end.
 
     Parameters
     ----------
@@ -44,62 +47,73 @@ class ColumnLookup(wiring.Component):
 
     Members
     -------
-    i, i_valid : In(column_layout(spec)), In(1)
-        The broadcast.
+    visit, i : In(1), In(visit_layout(spec))
+        A column is passed. It is no stream, since all PEs see it at once: ``room`` says early
+        enough whether the queue takes what may still come.
+    count : In(spec.count_width)
+        Entries of this PE in it.
     room : Out(1)
         ``IN_FLIGHT`` more columns can be taken.
-    word : In(column word)
-        Output of the column memory for the column of the cycle before.
     o : Out(stream.Signature(slice_layout(spec)))
-        Queued columns, each with at least one entry.
-    idle : Out(1)
-        Nothing is looked up or queued.
+        Queued columns.
     """
 
+    visit: Signal
     i: data.View
-    i_valid: Signal
+    count: Signal
     room: Signal
-    word: data.View
     o: stream.Interface
-    idle: Signal
 
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
         super().__init__({
-            "i": In(column_layout(spec)),
-            "i_valid": In(1),
+            "visit": In(1),
+            "i": In(visit_layout(spec)),
+            "count": In(spec.count_width),
             "room": Out(1),
-            "word": In(struct(memories(spec)[Section.COLUMNS].record)),
             "o": Out(stream.Signature(slice_layout(spec))),
-            "idle": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layout = slice_layout(self.spec)
-        m.submodules.queue = queue = fifo.SyncFIFO(
-            width=layout.size, depth=self.spec.queue_depth + IN_FLIGHT
+        depth = self.spec.queue_depth + IN_FLIGHT
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=layout.size, depth=depth)
+
+        # Cycle 0: where each inference under way has come to.
+        pointers = Array(
+            Signal(range(self.spec.weight_depth), name=f"pointer_{index}")
+            for index in range(self.spec.jobs)
         )
-
-        # Cycle 0: the column memory reads. Cycle 1: its word, beside the activation.
-        valid = Signal()
-        value = Signal.like(self.i.value)
-        m.d.sync += [valid.eq(self.i_valid), value.eq(self.i.value)]
-        pushed = data.View(layout, queue.w_data)
+        start = Signal(range(self.spec.weight_depth))
+        works = Signal()
         m.d.comb += [
-            pushed.start.eq(self.word.start),
-            pushed.count.eq(self.word.count),
-            pushed.value.eq(value),
-            queue.w_en.eq(valid & (self.word.count != 0)),
+            start.eq(Mux(self.i.restart, 0, pointers[self.i.inference])),
+            works.eq(self.i.active & (self.count != 0)),
         ]
+        with m.If(self.visit):
+            m.d.sync += pointers[self.i.inference].eq(start + self.count)
 
-        # Cycle 2: in the queue.
+        # Cycle 1: into the queue.
+        pushed = Signal(layout)
+        push = Signal()
+        m.d.sync += [
+            pushed.start.eq(start),
+            pushed.count.eq(Mux(works, self.count, 0)),
+            pushed.value.eq(self.i.value),
+            pushed.tag.eq(self.i.tag),
+            pushed.end.eq(self.i.end),
+            push.eq(self.visit & (works | self.i.end)),
+        ]
+        m.d.comb += [queue.w_data.eq(pushed), queue.w_en.eq(push)]
+
+        # From cycle 3 on: out of it.
+        level = Signal(range(depth + 1))
         m.d.comb += [
             Value.cast(self.o.payload).eq(queue.r_data),
             self.o.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.o.ready),
-            # The stubs do not know `level`.
-            self.room.eq(queue.level <= self.spec.queue_depth),  # pyright: ignore[reportAttributeAccessIssue]
-            self.idle.eq(~self.i_valid & ~valid & ~queue.r_rdy),
+            self.room.eq(level <= self.spec.queue_depth),
         ]
+        m.d.sync += level.eq(level + push - (self.o.valid & self.o.ready))
         return m

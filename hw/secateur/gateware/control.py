@@ -1,8 +1,7 @@
-"""The sequence of an inference: layer after layer, input after input."""
+"""Which layer of which inference comes next, and when programs change."""
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING
 
 from amaranth import *
@@ -11,24 +10,27 @@ from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
 from secateur.gateware.layout import struct
+from secateur.gateware.pe import split_layout
+from secateur.gateware.walk import job_layout
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
 
-__all__ = ["Control", "Phase"]
-
-
-class Phase(enum.IntEnum):
-    """What the engine is doing."""
-
-    IDLE = 0  #: waits for an input or a program
-    SETUP = 1  #: clears accumulators after reset, or reads the layer table and a codebook
-    SCAN = 2  #: broadcasts and multiplies
-    DRAIN = 3  #: requantises
+__all__ = ["Control"]
 
 
 class Control(wiring.Component):
-    """Start scanning and draining in turn for every layer of every input; change programs between.
+    """Start the walker and the drain for every layer of every input; change programs in between.
+
+    A job is one layer of one inference. Jobs are walked and drained in the same order; job n uses
+    the accumulators, the codebook and the split of tag ``n % jobs``, from when job ``n - jobs`` is
+    drained. The outputs of hidden layers are consumed in the order in which they were made. The
+    next job is
+
+    1. that of the oldest hidden output, if it is complete;
+    2. a new inference, if a whole x is there;
+    3. else, once the walker has nothing to do, that of the oldest hidden output while it comes, or
+       a new inference whose x is coming.
 
     Parameters
     ----------
@@ -47,35 +49,35 @@ class Control(wiring.Component):
         Its shape, ``input_words`` and the rest, is known.
     write_bank : Out(1)
         Bank that the loader writes.
-    layer : Out(range(layer_depth))
-        Layer under way.
-    layer_enable : Out(1)
-        Read the layer table; its word follows one cycle later and holds.
-    descriptor : In(layer table word)
-        That word.
-    last : Out(1)
-        The layer under way is the network's last.
-    code, code_write : Out
-        Read value ``code`` of the layer's codebook; write the value read in the cycle before,
-        that of ``code - 1``, to the PEs.
-    input_source, input_words, output_words : Out
-        Of the program in use: where and how long x is, and how long y, words.
-    input_full, input_occupied, input_release
-        As in :class:`secateur.gateware.input.InputBuffer`, with directions reversed.
-    input_open : Out(1)
+    layer_address, layer : Out, In(layer table word)
+        Read port of the layer table, two cycles of latency.
+    code_address, code_write, code, code_tag : Out
+        Read port of the codebooks, two cycles of latency; the value read is that of ``code`` for
+        the job ``code_tag``, to be written to the PEs.
+    splits : Out(split_layout(spec))
+        As in :class:`secateur.gateware.pe.ProcessingElement`.
+    input_words, output_words : Out
+        Of the program in use: how long x and y are, words.
+    x_open : Out(1)
         A new x may begin.
-    scan_start, drain_start : Out(1)
-        Strobes.
-    scan_done, drain_done : In(1)
-        All products are added; all words are delivered.
-    first : Out(1)
-        The layer under way reads x.
+    x_begun, x_complete : In(1)
+        As in :class:`secateur.gateware.store.ActivationStore`.
+    walk_start, walk_job : Out(1), Out(job_layout(spec))
+        To :class:`secateur.gateware.walk.Walker`.
+    walk_done : In(1)
+        From it.
+    all_ones, all_zeros : In(spec.jobs)
+        The bit of a tag of every PE is one, is zero: all products of its job are stored.
+    drain_start, drain_tag, drain_layer : Out
+        To :class:`secateur.gateware.drain.Drain`.
+    drain_done : In(1)
+        From it.
     clear, clear_address : Out
         Clear the accumulators at ``clear_address``: after reset and before each program.
     running : Out(1)
         An inference is under way.
-    phase : Out(Phase)
-        What is going on.
+    tag_layers, tag_busy : Out
+        The layer of each tag's job, and whether that is under way. For measurements.
     """
 
     begin: Signal
@@ -86,34 +88,40 @@ class Control(wiring.Component):
     loaded: Signal
     ready: Signal
     write_bank: Signal
-    layer: Signal
-    layer_enable: Signal
-    descriptor: data.View
-    last: Signal
-    code: Signal
+    layer_address: Signal
+    layer: data.View
+    code_address: Signal
     code_write: Signal
-    input_source: Signal
+    code: Signal
+    code_tag: Signal
+    splits: data.View
     input_words: Signal
     output_words: Signal
-    input_full: Signal
-    input_occupied: Signal
-    input_release: Signal
-    input_open: Signal
-    scan_start: Signal
-    scan_done: Signal
+    x_open: Signal
+    x_begun: Signal
+    x_complete: Signal
+    walk_start: Signal
+    walk_job: data.View
+    walk_done: Signal
+    all_ones: Signal
+    all_zeros: Signal
     drain_start: Signal
+    drain_tag: Signal
+    drain_layer: data.View
     drain_done: Signal
-    first: Signal
     clear: Signal
     clear_address: Signal
     running: Signal
-    phase: Signal
+    tag_layers: data.View
+    tag_busy: Signal
 
     def __init__(self, spec: EngineSpec, *, loaded: bool) -> None:
         self.spec = spec
         self._loaded = loaded
         descriptor = memories(spec)[Section.LAYERS].record
         fields = {f.name: f.width for f in descriptor.fields}
+        layers = range(spec.layer_depth)
+        tags = range(spec.jobs)
         super().__init__({
             "begin": In(1),
             "begun": Out(1),
@@ -123,126 +131,244 @@ class Control(wiring.Component):
             "loaded": Out(1),
             "ready": Out(1),
             "write_bank": Out(1),
-            "layer": Out(range(spec.layer_depth)),
-            "layer_enable": Out(1),
-            "descriptor": In(struct(descriptor)),
-            "last": Out(1),
-            "code": Out(spec.codebook_bits + 1),
+            "layer_address": Out(layers),
+            "layer": In(struct(descriptor)),
+            "code_address": Out(range(spec.layer_depth << spec.codebook_bits)),
             "code_write": Out(1),
-            "input_source": Out(fields["source"]),
+            "code": Out(spec.codebook_bits),
+            "code_tag": Out(tags),
+            "splits": Out(split_layout(spec)),
             "input_words": Out(fields["source_words"]),
             "output_words": Out(fields["rows_words"]),
-            "input_full": In(1),
-            "input_occupied": In(1),
-            "input_release": Out(1),
-            "input_open": Out(1),
-            "scan_start": Out(1),
-            "scan_done": In(1),
+            "x_open": Out(1),
+            "x_begun": In(1),
+            "x_complete": In(1),
+            "walk_start": Out(1),
+            "walk_job": Out(job_layout(spec)),
+            "walk_done": In(1),
+            "all_ones": In(spec.jobs),
+            "all_zeros": In(spec.jobs),
             "drain_start": Out(1),
+            "drain_tag": Out(tags),
+            "drain_layer": Out(struct(descriptor)),
             "drain_done": In(1),
-            "first": Out(1),
             "clear": Out(1),
-            "clear_address": Out(range(spec.row_depth)),
+            "clear_address": Out(range(spec.row_depth * spec.jobs)),
             "running": Out(1),
-            "phase": Out(Phase),
+            "tag_layers": Out(data.ArrayLayout(layers, spec.jobs)),
+            "tag_busy": Out(spec.jobs),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec = self.spec
-        quiet = Signal()  # no inference is under way and no x has begun
+        jobs = spec.jobs
+        last_layer = spec.layer_depth - 1
+
         # Reset does not change the memories, so what they hold outlives it.
         loaded = Signal(init=self._loaded, reset_less=True)
         bank = Signal(reset_less=True)
+        flying = Signal(range(jobs + 1))  # inferences under way
+        undrained = Signal(range(jobs + 1))  # jobs under way
+        quiet = Signal()
+        may_begin = Signal()
         m.d.comb += [
-            quiet.eq(~self.input_occupied),
+            quiet.eq((flying == 0) & ~self.x_begun),
+            self.running.eq(flying != 0),
             self.loaded.eq(loaded),
             self.bank.eq(bank),
-            # A table without a last layer ends where it ends, so that no program hangs the engine.
-            self.last.eq(self.descriptor.last | (self.layer == spec.layer_depth - 1)),
-            self.first.eq(self.layer == 0),
             self.write_bank.eq(~bank if spec.banks == 2 else 0),
-            self.input_open.eq(self.ready & ~self.commit & ~(self.begin if spec.banks == 1 else 0)),
-            self.phase.eq(Phase.SETUP),
-            self.running.eq(1),
+            self.x_open.eq(self.ready & ~self.commit & ~(self.begin if spec.banks == 1 else 0)),
         ]
         if spec.banks == 2:
             m.d.comb += self.begun.eq(1)
 
-        with m.FSM():
+        # Where every inference under way has come to; the oldest of those that wait for their next
+        # layer; how many outputs and inputs wait complete, less those that were begun before.
+        progress = Array(Signal(range(spec.layer_depth), name=f"progress_{n}") for n in range(jobs))
+        newest = Signal(range(jobs))
+        pending = Array(Signal(range(jobs), name=f"pending_{n}") for n in range(jobs))
+        oldest = Signal(range(jobs))
+        next_pending = Signal(range(jobs))
+        waiting = Signal(range(jobs + 1))
+        outputs = Signal(signed(jobs.bit_length() + 1))
+        inputs = Signal(signed(spec.activation_depth.bit_length() + 1))
+        resume = Signal()  # choose the oldest that waits
+        launch = Signal()  # choose a new inference
+        hand_on = Signal()  # a chosen job's output will be another's input
+        finished = Signal()  # a hidden layer's output is complete
+        landed = Signal()  # a last layer's output is delivered
+        m.d.sync += [
+            flying.eq(flying + launch - landed),
+            undrained.eq(undrained + (resume | launch) - (finished | landed)),
+            waiting.eq(waiting + hand_on - resume),
+            outputs.eq(outputs + finished - resume),
+            inputs.eq(inputs + self.x_complete - launch),
+            newest.eq(newest + launch),
+            oldest.eq(oldest + resume),
+        ]
+
+        # The next job.
+        inference = Signal(range(jobs))
+        layer_next = Signal(range(spec.layer_depth))
+        tag = Signal(range(jobs))
+        codes = 1 << spec.codebook_bits
+        code_read = Signal(spec.codebook_bits)
+        drain_reads = Signal()
+        last_next = Signal()
+        m.d.comb += [
+            self.walk_job.tag.eq(tag),
+            self.walk_job.inference.eq(inference),
+            self.walk_job.hidden.eq(layer_next != 0),
+            # A table without a last layer ends where it ends, so that no program hangs the engine.
+            last_next.eq(self.layer.last | (layer_next == last_layer)),
+        ]
+        is_last = Signal()
+        counting = Signal()
+        code_valid = Signal(2)
+        code_first = Signal(spec.codebook_bits)  # while the memory reads its value
+        tag_first = Signal.like(tag)
+        m.d.comb += [
+            self.code_address.eq(Cat(code_read, layer_next)),
+            self.code_write.eq(code_valid[1]),
+        ]
+        m.d.sync += [
+            code_valid.eq(Cat(counting, code_valid)),
+            *(code_first.eq(code_read), self.code.eq(code_first)),
+            *(tag_first.eq(tag), self.code_tag.eq(tag_first)),
+        ]
+
+        with m.FSM(name="jobs"):
+            with m.State("choose"):
+                m.d.comb += may_begin.eq(self.ready & (undrained != jobs))
+                with m.If(may_begin):
+                    idle = self.walk_done
+                    new = (flying != jobs) & (inputs > 0)
+                    streams = idle & (flying != jobs) & self.x_begun & (waiting == 0)
+                    with m.If((waiting != 0) & ((outputs > 0) | (idle & ~new))):
+                        m.d.comb += resume.eq(1)
+                        m.d.sync += [
+                            inference.eq(pending[oldest]),
+                            layer_next.eq(progress[pending[oldest]]),
+                        ]
+                        m.next = "read layer"
+                    with m.Elif(new | streams):
+                        m.d.comb += launch.eq(1)
+                        m.d.sync += [inference.eq(newest), layer_next.eq(0)]
+                        m.next = "read layer"
+            with m.State("read layer"):
+                with m.If(~drain_reads):
+                    m.next = "wait layer"
+            with m.State("wait layer"):
+                m.next = "keep layer"
+            with m.State("keep layer"):
+                m.d.sync += [
+                    self.walk_job.words.eq(self.layer.source_words),
+                    self.walk_job.column.eq(self.layer.column_base),
+                    self.walk_job.signed.eq(self.layer.input_signed),
+                    self.tag_layers[tag].eq(layer_next),
+                    is_last.eq(last_next),
+                    progress[inference].eq(layer_next + 1),
+                ]
+                if len(spec.code_widths) > 1:
+                    m.d.sync += self.splits[tag].eq(self.layer.code_extra)
+                m.next = "codebook" if spec.codebook_bits else "start"
+            if spec.codebook_bits:
+                with m.State("codebook"):
+                    m.d.comb += counting.eq(1)
+                    m.d.sync += code_read.eq(code_read + 1)
+                    # The last value is written before the first entry comes.
+                    with m.If(code_read == codes - 1):
+                        m.next = "start"
+            with m.State("start"):
+                with m.If(self.walk_done):
+                    m.d.comb += [self.walk_start.eq(1), hand_on.eq(~is_last)]
+                    m.d.sync += [self.tag_busy.bit_select(tag, 1).eq(1), tag.eq(tag + 1)]
+                    with m.If(~is_last):
+                        m.d.sync += [
+                            pending[next_pending].eq(inference),
+                            next_pending.eq(next_pending + 1),
+                        ]
+                    m.next = "choose"
+
+        # Draining, in the same order.
+        phase = Signal(jobs, init=(1 << jobs) - 1)  # what a tag's bit of every PE will be
+        with m.FSM(name="drain"):
+            with m.State("wait"):
+                ended = (phase & self.all_ones) | (~phase & self.all_zeros)
+                with m.If((ended & self.tag_busy).bit_select(self.drain_tag, 1)):
+                    m.d.comb += drain_reads.eq(1)
+                    m.d.sync += phase.eq(phase ^ (1 << self.drain_tag))
+                    m.next = "wait layer"
+            with m.State("wait layer"):
+                m.next = "keep layer"
+            with m.State("keep layer"):
+                m.d.sync += [
+                    self.drain_layer.eq(self.layer),
+                    self.drain_layer.last.eq(
+                        self.layer.last | (self.tag_layers[self.drain_tag] == last_layer)
+                    ),
+                ]
+                m.next = "start"
+            with m.State("start"):
+                m.d.comb += self.drain_start.eq(1)
+                m.next = "draining"
+            with m.State("draining"):
+                with m.If(self.drain_done):
+                    m.d.comb += [
+                        landed.eq(self.drain_layer.last),
+                        finished.eq(~self.drain_layer.last),
+                    ]
+                    m.d.sync += [
+                        self.tag_busy.bit_select(self.drain_tag, 1).eq(0),
+                        self.drain_tag.eq(self.drain_tag + 1),
+                    ]
+                    m.next = "wait"
+
+        # Programs.
+        shape_layer = Signal(range(spec.layer_depth))
+        shaping = Signal()
+        m.d.comb += self.layer_address.eq(
+            Mux(drain_reads, self.tag_layers[self.drain_tag], Mux(shaping, shape_layer, layer_next))
+        )
+        with m.FSM(name="programs"):
             with m.State("clear"):
-                m.d.comb += self.running.eq(0)
                 m.d.comb += self.clear.eq(1)
                 m.d.sync += self.clear_address.eq(self.clear_address + 1)
-                with m.If(self.clear_address == spec.row_depth - 1):
-                    m.next = "idle"
+                with m.If(self.clear_address == spec.row_depth * jobs - 1):
+                    m.next = "run"
                     with m.If(loaded):
                         m.next = "read shape"
-
-            with m.State("idle"):
-                m.d.comb += self.running.eq(0)
-                m.d.comb += self.phase.eq(Phase.IDLE)
-                m.d.sync += self.layer.eq(0)
+            with m.State("run"):
+                m.d.sync += shape_layer.eq(0)
                 if spec.banks == 1:
                     m.d.comb += self.begun.eq(quiet)
                     with m.If(self.begin & quiet):
                         m.d.sync += [loaded.eq(0), self.ready.eq(0)]
-                with m.If(self.input_full):
-                    m.next = "read layer"
-                with m.Elif(self.commit & quiet):
+                with m.If(self.commit & quiet):
                     m.d.comb += self.committed.eq(1)
                     m.d.sync += [loaded.eq(1), self.ready.eq(0)]
-                    # A program may have left sums that it did not drain.
                     if spec.banks == 2:
                         m.d.sync += bank.eq(~bank)
+                    # A program may have left sums that it did not drain.
                     m.next = "clear"
 
             # The layer table says how long x and y are.
             with m.State("read shape"):
-                m.d.comb += self.running.eq(0)
-                m.d.comb += self.layer_enable.eq(1)
+                m.d.comb += shaping.eq(1)
+                m.next = "wait shape"
+            with m.State("wait shape"):
                 m.next = "keep shape"
             with m.State("keep shape"):
-                m.d.comb += self.running.eq(0)
-                with m.If(self.first):
+                with m.If(shape_layer == 0):
+                    m.d.sync += self.input_words.eq(self.layer.source_words)
+                with m.If(self.layer.last | (shape_layer == last_layer)):
                     m.d.sync += [
-                        self.input_source.eq(self.descriptor.source),
-                        self.input_words.eq(self.descriptor.source_words),
-                    ]
-                with m.If(self.last):
-                    m.d.sync += [
-                        self.output_words.eq(self.descriptor.rows_words),
+                        self.output_words.eq(self.layer.rows_words),
                         self.ready.eq(1),
                     ]
-                    m.next = "idle"
+                    m.next = "run"
                 with m.Else():
-                    m.d.sync += self.layer.eq(self.layer + 1)
+                    m.d.sync += shape_layer.eq(shape_layer + 1)
                     m.next = "read shape"
-
-            with m.State("read layer"):
-                m.d.comb += self.layer_enable.eq(1)
-                m.next = "codebook" if spec.codebook_bits else "scan"
-            if spec.codebook_bits:
-                with m.State("codebook"):
-                    # Value k is read in cycle k and written to the PEs in cycle k + 1.
-                    m.d.comb += self.code_write.eq(self.code != 0)
-                    m.d.sync += self.code.eq(self.code + 1)
-                    with m.If(self.code == 1 << spec.codebook_bits):
-                        m.d.sync += self.code.eq(0)
-                        m.next = "scan"
-            with m.State("scan"):
-                m.d.comb += [self.scan_start.eq(1), self.phase.eq(Phase.SCAN)]
-                m.next = "scanning"
-            with m.State("scanning"):
-                m.d.comb += self.phase.eq(Phase.SCAN)
-                with m.If(self.scan_done):
-                    m.d.comb += [self.drain_start.eq(1), self.input_release.eq(self.first)]
-                    m.next = "draining"
-            with m.State("draining"):
-                m.d.comb += self.phase.eq(Phase.DRAIN)
-                with m.If(self.drain_done):
-                    m.d.sync += self.layer.eq(self.layer + 1)
-                    m.next = "read layer"
-                    with m.If(self.last):
-                        m.next = "idle"
         return m

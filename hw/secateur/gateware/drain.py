@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
+from secateur.gateware.accumulate import Accumulator, drained_layout
 from secateur.gateware.layout import struct
+from secateur.gateware.pe import ProcessingElement, hold_layout
 from secateur.gateware.requant import Requantizer
+from secateur.gateware.store import x_stream
+from secateur.technology import Memory
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
@@ -29,10 +34,12 @@ def y_stream(spec: EngineSpec) -> stream.Signature:
 
 
 class Drain(wiring.Component):
-    """Read the accumulators row by row, requantise ``lanes`` of them a cycle, clear them.
+    """Add the lanes' sums of each row, requantise ``drain_lanes`` rows a cycle, clear them.
 
-    Row i is accumulator ``i // pes`` of PE ``i % pes``. The first word is out ``LATENCY`` cycles
-    after ``start``, then one word a cycle, while ``o.ready`` is asserted or the layer is hidden.
+    The row at position i is accumulator ``i // groups`` of the PEs ``i % groups * lanes`` and
+    following, one in each lane. The first rows are at the output ``LATENCY`` cycles after
+    ``start``. Whatever waits there, nothing before it stands still: rows are read when there is
+    room for them.
 
     Parameters
     ----------
@@ -42,153 +49,214 @@ class Drain(wiring.Component):
     Members
     -------
     start : In(1)
-        Strobe: begin with the descriptor below. Only while ``done``.
-    layer : In(layer table word)
+        Strobe: begin with the job below. Only while ``done``.
+    tag, layer : In(range(spec.jobs)), In(layer table word)
         Held from ``start`` until ``done``.
-    last : In(1)
-        The layer's output is y; held likewise.
-    address, enable : Out
-        Read the accumulators at ``address`` of every PE.
+    hold, drained : Out(hold_layout(spec)), Out(drained_layout(spec))
+        To every PE.
     sums : In(data.ArrayLayout(signed(spec.accumulator_width), spec.pes))
-        One cycle later; held while ``enable`` is deasserted.
+        From every PE: the slot captured last.
     bias_address, biases : Out, In
-        Read port of the bias memory, enabled by ``enable`` too.
-    clear, clear_address : Out
-        Clear the accumulators at ``clear_address`` of every PE.
-    write, write_address, write_word : Out
-        A word of activations for the next layer.
+        Read port of the bias memory.
+    hidden : Out(x_stream(spec))
+        Words for the next layer.
     o : Out(y_stream(spec))
         Words of y.
     done : Out(1)
         Everything since ``start`` was delivered.
     """
 
-    #: Cycles from ``start`` to the first word: address, memory, selection, requantisation.
-    LATENCY = 3 + Requantizer.LATENCY
-
     start: Signal
+    tag: Signal
     layer: data.View
-    last: Signal
-    address: Signal
-    enable: Signal
+    hold: data.View
+    drained: data.View
     sums: data.View
     bias_address: Signal
     biases: data.View
-    clear: Signal
-    clear_address: Signal
-    write: Signal
-    write_address: Signal
-    write_word: data.View
+    hidden: stream.Interface
     o: stream.Interface
     done: Signal
 
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
         kinds = memories(spec)
-        words = data.ArrayLayout(spec.activation_width, spec.lanes)
         super().__init__({
             "start": In(1),
+            "tag": In(range(spec.jobs)),
             "layer": In(struct(kinds[Section.LAYERS].record)),
-            "last": In(1),
-            "address": Out(range(spec.row_depth)),
-            "enable": Out(1),
+            "hold": Out(hold_layout(spec)),
+            "drained": Out(drained_layout(spec)),
             "sums": In(data.ArrayLayout(signed(spec.accumulator_width), spec.pes)),
             "bias_address": Out(range(spec.bias_depth)),
             "biases": In(struct(kinds[Section.BIASES].record)),
-            "clear": Out(1),
-            "clear_address": Out(range(spec.row_depth)),
-            "write": Out(1),
-            "write_address": Out(range(spec.activation_depth)),
-            "write_word": Out(words),
+            "hidden": Out(x_stream(spec)),
             "o": Out(y_stream(spec)),
             "done": Out(1),
         })
 
+    @property
+    def rounds(self) -> int:
+        """Cycles that the rows of one slot take."""
+        return self.spec.groups // self.spec.drain_lanes
+
+    @property
+    def latencies(self) -> dict[str, int]:
+        """Cycles from the decision to read a row until it reaches each stage."""
+        hold = 1
+        slot = hold + ProcessingElement.HELD
+        capture = slot + Accumulator.DRAINED
+        chosen = capture + 1 + (self.rounds > 1)
+        added = chosen + (self.spec.lanes - 1).bit_length()
+        return {
+            "hold": hold,
+            "slot": slot,
+            "capture": capture,
+            "clear": slot + Accumulator.LATENCY,
+            "chosen": chosen,
+            "added": added,
+            "o": added + Requantizer.LATENCY,
+        }
+
+    @property
+    def room(self) -> int:
+        """Rows that wait at the output: enough that they never wait to be read."""
+        return max(16, 1 << (self.latencies["o"] + 1).bit_length()) + 1
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec, layer = self.spec, self.layer
-        groups = spec.pes // spec.lanes  # words that one accumulator address gives
+        lanes, width = spec.drain_lanes, spec.activation_width
+        parts = spec.lanes // lanes  # of a word
+        at = self.latencies
 
-        # Nothing moves while a word of y waits: the whole pipeline is one elastic stage.
-        enable = self.enable
-        m.d.comb += enable.eq(~self.o.valid | self.o.ready)
+        # Cycle 0: read the next rows? `left` counts them, `free` the room for them.
+        left = Signal(len(layer.rows_words) + parts.bit_length() - 1)
+        under_way = Signal()  # left != 0
+        free = Signal(range(self.room + 1), init=self.room)
+        round_ = Signal(range(self.rounds))
+        slot = Signal.like(self.drained.slot)
+        read = Signal()
+        popped = Signal()
+        m.d.comb += read.eq(under_way & (free != 0))
+        m.d.sync += free.eq(free - read + popped)
+        with m.If(read):
+            m.d.sync += [left.eq(left - 1), under_way.eq(left != 1)]
+            with m.If(round_ == self.rounds - 1):
+                m.d.sync += [round_.eq(0), slot.row.eq(slot.row + 1)]
+            with m.Else():
+                m.d.sync += round_.eq(round_ + 1)
 
-        # Cycle 0: addresses.
-        left = Signal.like(layer.rows_words)
-        group = Signal(max(1, (groups - 1).bit_length()))
-        reading = Signal()
-        slot_ends = Signal()  # the last word of this accumulator address
-        m.d.comb += [
-            reading.eq(left != 0),
-            slot_ends.eq((group == groups - 1) | (left == 1)),
+        # What follows is fixed: stage k does what was decided k cycles before.
+        rows = [read, *(Signal(name=f"rows_{cycle}") for cycle in range(1, at["o"] + 1))]
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(rows)]
+        slots = [
+            Signal(name="slot_0"),
+            *(Signal(name=f"slot_{n}") for n in range(1, at["clear"] + 1)),
         ]
-        with m.If(enable & reading):
-            m.d.sync += [
-                left.eq(left - 1),
-                group.eq(Mux(slot_ends, 0, group + 1)),
-                self.address.eq(self.address + slot_ends),
-                self.bias_address.eq(self.bias_address + 1),
-            ]
+        numbers = [
+            slot,
+            *(Signal.like(slot, name=f"number_{n}") for n in range(1, at["clear"] + 1)),
+        ]
+        m.d.comb += slots[0].eq(read & (round_ == 0))
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(slots)]
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(numbers)]
+        memory_bits = (spec.accumulator_memories - 1).bit_length()
 
-        # Cycle 1: the sums of every PE. Reading them a second time is over, so they are cleared.
-        valid = [Signal(name=f"valid_{cycle}") for cycle in range(1, self.LATENCY)]
-        group_1 = Signal.like(group)
-        slot_ends_1 = Signal()
-        with m.If(enable):
-            m.d.sync += [
-                Cat(valid).eq(Cat(reading, *valid[:-1])),
-                group_1.eq(group),
-                slot_ends_1.eq(slot_ends),
-                self.clear_address.eq(self.address),
-            ]
-        m.d.comb += self.clear.eq(valid[0] & slot_ends_1)
+        def memory_of(stage: int) -> Value:
+            return numbers[stage].tag[:memory_bits]
 
-        # Cycle 2: the sums of one word. Cycle 2 + Requantizer.LATENCY: its activations.
-        biases = Signal.like(self.biases)
-        with m.If(enable):
-            m.d.sync += biases.eq(self.biases)
-        outputs = Signal(data.ArrayLayout(spec.activation_width, spec.lanes))
-        for lane in range(spec.lanes):
-            chosen = Signal(signed(spec.accumulator_width), name=f"sum_{lane}")
-            candidates = Array(self.sums[g * spec.lanes + lane] for g in range(groups))
-            with m.If(enable):
-                m.d.sync += chosen.eq(candidates[group_1])
+        m.d.comb += [
+            self.hold.valid.eq(slots[at["hold"]]),
+            self.hold.memory.eq(memory_of(at["hold"])),
+            self.drained.slot.eq(numbers[at["slot"]]),
+            self.drained.capture.eq(slots[at["capture"]]),
+            self.drained.memory.eq(memory_of(at["capture"])),
+            self.drained.clear.eq(slots[at["clear"]] << memory_of(at["clear"])),
+            self.drained.cleared.eq(numbers[at["clear"]]),
+        ]
+
+        # The rows of this round, then the sums of their lanes.
+        shape = signed(spec.accumulator_width)
+        rounds = [round_, *(Signal.like(round_, name=f"round_{n}") for n in range(1, at["chosen"]))]
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(rounds)]
+        bias_stage = at["added"] - Memory.LATENCY
+        with m.If(rows[bias_stage]):
+            m.d.sync += self.bias_address.eq(self.bias_address + 1)
+        outputs = Signal(data.ArrayLayout(width, lanes))
+        for lane in range(lanes):
+            summands: list[Value] = []
+            for column in range(spec.lanes):
+                candidates = [
+                    self.sums[(n * lanes + lane) * spec.lanes + column] for n in range(self.rounds)
+                ]
+                if self.rounds > 1:
+                    chosen = Signal(shape, name=f"chosen_{lane}_{column}")
+                    m.d.sync += chosen.eq(Array(candidates)[rounds[at["chosen"] - 1]])
+                    candidates = [chosen]
+                summands.append(candidates[0])
+            while len(summands) > 1:
+                pairs = list(zip(summands[::2], summands[1::2], strict=True))
+                summands = []
+                for one, other in pairs:
+                    # No sum of some of a row's products leaves the accumulator's width.
+                    both = Signal(shape, name=f"sum_{lane}_{len(pairs)}_{len(summands)}")
+                    m.d.sync += both.eq(one + other)
+                    summands.append(both)
             m.submodules[f"requant_{lane}"] = requant = Requantizer(
-                accumulator_width=spec.accumulator_width, activation_width=spec.activation_width
+                accumulator_width=spec.accumulator_width, activation_width=width
             )
             m.d.comb += [
-                requant.acc.eq(chosen),
-                requant.bias.eq(biases[f"bias{lane}"]),
+                requant.acc.eq(summands[0]),
+                requant.bias.eq(self.biases[f"bias{lane}"]),
                 requant.shift.eq(layer.shift),
                 requant.output_signed.eq(layer.output_signed),
                 requant.relu.eq(layer.relu),
-                requant.enable.eq(enable),
+                requant.enable.eq(1),
                 outputs[lane].eq(requant.o),
             ]
 
-        # Out. Words leave in order, so that counting them names the last and their addresses.
-        remaining = Signal.like(layer.rows_words)
-        out_valid = valid[-1]
+        # Out: rows wait here until their word goes away.
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=lanes * width, depth=self.room)
+        word = Signal(spec.lanes * width)
+        complete = Signal()  # the queue's rows are a word's last
+        taken = Signal()
+        words_left = Signal.like(layer.rows_words)
         m.d.comb += [
-            self.o.valid.eq(out_valid & self.last),
-            self.o.payload.data.eq(outputs),
-            self.o.payload.last.eq(remaining == 1),
-            self.write.eq(out_valid & ~self.last),
-            self.write_word.eq(outputs),
-            self.done.eq(remaining == 0),
+            queue.w_data.eq(outputs),
+            queue.w_en.eq(rows[at["o"]]),
+            popped.eq(queue.r_rdy & queue.r_en),
+            self.o.payload.data.eq(word),
+            self.o.payload.last.eq(words_left == 1),
+            self.o.valid.eq(queue.r_rdy & complete & layer.last),
+            self.hidden.payload.eq(word),
+            self.hidden.valid.eq(queue.r_rdy & complete & ~layer.last),
+            taken.eq(queue.r_rdy & complete & Mux(layer.last, self.o.ready, self.hidden.ready)),
+            queue.r_en.eq(~complete | Mux(layer.last, self.o.ready, self.hidden.ready)),
+            self.done.eq(words_left == 0),
         ]
-        with m.If(enable & out_valid):
-            m.d.sync += [
-                remaining.eq(remaining - 1),
-                self.write_address.eq(self.write_address + 1),
-            ]
+        if parts == 1:
+            m.d.comb += [complete.eq(1), word.eq(queue.r_data)]
+        else:
+            part = Signal(range(parts))
+            held = Signal((parts - 1) * lanes * width)
+            m.d.comb += [complete.eq(part == parts - 1), word.eq(Cat(held, queue.r_data))]
+            with m.If(popped):
+                m.d.sync += [
+                    part.eq(part + 1),
+                    held.eq(word >> (lanes * width)),
+                ]
+        with m.If(taken):
+            m.d.sync += words_left.eq(words_left - 1)
 
         with m.If(self.start):
             m.d.sync += [
-                left.eq(layer.rows_words),
-                remaining.eq(layer.rows_words),
-                self.address.eq(0),
+                left.eq(layer.rows_words * parts),
+                under_way.eq(1),
+                words_left.eq(layer.rows_words),
+                round_.eq(0),
+                slot.row.eq(0),
+                slot.tag.eq(self.tag),
                 self.bias_address.eq(layer.bias_base),
-                self.write_address.eq(layer.destination),
             ]
         return m

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_, or_
 from typing import TYPE_CHECKING
 
 from amaranth import *
@@ -9,20 +11,21 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.errors import BadInputError
-from secateur.format import LoadError, Memory, Section, memories
-from secateur.gateware.control import Control, Phase
+from secateur.format import LoadError, Section, memories
+from secateur.gateware.control import Control
 from secateur.gateware.drain import Drain, y_stream
-from secateur.gateware.input import InputBuffer, x_stream
 from secateur.gateware.layout import struct, words
 from secateur.gateware.loader import Loader, load_stream
-from secateur.gateware.memory import BankedMemory
-from secateur.gateware.pe import ProcessingElement
-from secateur.gateware.scan import Scanner
+from secateur.gateware.pe import ProcessingElement, codebook_layout
+from secateur.gateware.store import ActivationStore, x_stream
+from secateur.gateware.walk import Walker
 from secateur.image import read_image
+from secateur.technology import PORTABLE, Memory
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
     from secateur.program import Program
+    from secateur.technology import Technology
 
 __all__ = ["Engine", "monitor_layout", "status_layout"]
 
@@ -45,13 +48,21 @@ def status_layout(spec: EngineSpec) -> data.StructLayout:
 
 def monitor_layout(spec: EngineSpec) -> data.StructLayout:
     """Lay out what a simulation measures; unconnected, it costs nothing."""
+    tags = range(spec.jobs)
     return data.StructLayout({
-        "running": 1,  # an inference is under way
-        "phase": Shape.cast(Phase),
-        "layer": range(spec.layer_depth),
-        "broadcast": 1,  # an activation goes to the PEs
-        "blocked": 1,  # one could, but a PE's queue is full
+        # What the walker does: it passes a word, or is held up by a full queue, or waits for the
+        # next word of its job, or has no job.
+        "walking": 1,
+        "blocked": 1,
+        "waiting": 1,
+        "standing": 1,
+        "tag": tags,  # of the columns that the PEs see
+        "active": spec.lanes,  # those whose activation is not zero
+        "tag_layers": data.ArrayLayout(range(spec.layer_depth), spec.jobs),
+        "tag_busy": spec.jobs,  # the tag's job is walked or drained
+        "occupied": spec.pes,  # PEs that multiply an entry
         "multiply": spec.pes,  # PEs that multiply a weight other than zero
+        "working": data.ArrayLayout(tags, spec.pes),  # for which tag
     })
 
 
@@ -68,6 +79,8 @@ class Engine(wiring.Component):
         The engine.
     program : Program, optional
         Initial contents: the program is in use from the start.
+    technology : Technology
+        Its cells.
 
     Raises
     ------
@@ -94,8 +107,14 @@ class Engine(wiring.Component):
     status: data.View
     monitor: data.View
 
-    def __init__(self, spec: EngineSpec, *, program: Program | None = None) -> None:
-        self.spec = spec
+    def __init__(
+        self,
+        spec: EngineSpec,
+        *,
+        program: Program | None = None,
+        technology: Technology = PORTABLE,
+    ) -> None:
+        self.spec, self.technology = spec, technology
         self.program = program
         if program and program.spec != spec:
             raise BadInputError(
@@ -119,24 +138,24 @@ class Engine(wiring.Component):
         spec = self.spec
         m.submodules.loader = loader = Loader(spec)
         m.submodules.control = control = Control(spec, loaded=self.program is not None)
-        m.submodules.input = x = InputBuffer(spec)
-        m.submodules.scanner = scanner = Scanner(spec)
+        m.submodules.store = store = ActivationStore(spec, technology=self.technology)
+        m.submodules.walker = walker = Walker(spec)
         m.submodules.drain = drain = Drain(spec)
         m.submodules.layers = layers = self._program_memory(m, Section.LAYERS, loader, control)
+        m.submodules.columns = columns = self._program_memory(m, Section.COLUMNS, loader, control)
         m.submodules.biases = biases = self._program_memory(m, Section.BIASES, loader, control)
-        m.submodules.activations = activations = BankedMemory(
-            data.ArrayLayout(spec.activation_width, spec.lanes), depth=spec.activation_depth
-        )
         pes = [
             ProcessingElement(
                 spec,
-                init={kind: init for (kind, pe), init in self._words.items() if pe == index},
+                init=self._words.get((Section.WEIGHTS, index), ()),
+                technology=self.technology,
             )
             for index in range(spec.pes)
         ]
         wiring.connect(m, wiring.flipped(self.i_load), loader.i)
-        wiring.connect(m, wiring.flipped(self.i_x), x.i)
+        wiring.connect(m, wiring.flipped(self.i_x), store.i_x)
         wiring.connect(m, drain.o, wiring.flipped(self.o_y))
+        wiring.connect(m, drain.hidden, store.i_hidden)
 
         # Programs.
         program = Signal(32, init=self.program.id if self.program else 0, reset_less=True)
@@ -145,116 +164,103 @@ class Engine(wiring.Component):
             loader.begun.eq(control.begun),
             control.commit.eq(loader.commit),
             loader.committed.eq(control.committed),
+            layers.read_address.eq(control.layer_address),
+            control.layer.eq(layers.read_word),
         ]
         with m.If(control.committed):
             m.d.sync += program.eq(loader.id)
         with m.Elif(~control.loaded):
             m.d.sync += program.eq(0)
 
-        # Layer table.
-        descriptor = layers.read_word
-        m.d.comb += [
-            layers.read_address.eq(control.layer),
-            layers.read_enable.eq(control.layer_enable),
-            control.descriptor.eq(descriptor),
-        ]
-
-        # Activation memory: written by x, and before it by the drain; read by the scanner.
-        m.d.comb += [
-            x.source.eq(control.input_source),
-            x.words.eq(control.input_words),
-            x.open.eq(control.input_open),
-            x.pause.eq(drain.write),
-            x.release.eq(control.input_release),
-            control.input_full.eq(x.full),
-            control.input_occupied.eq(x.occupied),
-            activations.write_enable.eq(x.write | drain.write),
-            activations.write_address.eq(Mux(drain.write, drain.write_address, x.write_address)),
-            activations.write_word.eq(
-                Mux(drain.write, Value.cast(drain.write_word), Value.cast(x.write_word))
-            ),
-            activations.read_address.eq(scanner.address),
-            activations.read_enable.eq(scanner.enable),
-            scanner.word.eq(activations.read_word),
-        ]
-
-        # Broadcast, through a register that all PEs see at once.
-        column = Signal.like(scanner.o.payload)
-        column_valid = Signal()
+        # Jobs. What the queues and the PEs report is registered, since it comes from all of them.
         room = Signal()
-        m.d.comb += [
-            scanner.start.eq(control.scan_start),
-            scanner.source.eq(Mux(control.first, x.full_source, descriptor.source)),
-            scanner.source_words.eq(descriptor.source_words),
-            scanner.column_base.eq(descriptor.column_base),
-            scanner.input_signed.eq(descriptor.input_signed),
-            scanner.o.ready.eq(room),
-        ]
-        settled = Signal()
         m.d.sync += [
-            column.eq(scanner.o.payload),
-            column_valid.eq(scanner.o.valid & room),
             room.eq(Cat(pe.room for pe in pes).all()),
-            settled.eq(scanner.done & ~control.scan_start & Cat(pe.idle for pe in pes).all()),
+            control.all_ones.eq(reduce(and_, (pe.ended for pe in pes))),
+            control.all_zeros.eq(~reduce(or_, (pe.ended for pe in pes))),
         ]
-        m.d.comb += control.scan_done.eq(settled)
-
-        # Drain.
         m.d.comb += [
+            store.words.eq(control.input_words),
+            store.open.eq(control.x_open),
+            control.x_begun.eq(store.begun),
+            control.x_complete.eq(store.complete),
+            walker.start.eq(control.walk_start),
+            walker.job.eq(control.walk_job),
+            control.walk_done.eq(walker.done),
+            walker.x_there.eq(store.x_there),
+            walker.hidden_there.eq(store.hidden_there),
+            walker.room.eq(room),
+            store.take_x.eq(walker.take_x),
+            store.take_hidden.eq(walker.take_hidden),
+            walker.word.eq(store.word),
+            columns.read_address.eq(walker.column),
             drain.start.eq(control.drain_start),
-            drain.layer.eq(descriptor),
-            drain.last.eq(control.last),
+            drain.tag.eq(control.drain_tag),
+            drain.layer.eq(control.drain_layer),
+            control.drain_done.eq(drain.done),
             drain.biases.eq(biases.read_word),
             biases.read_address.eq(drain.bias_address),
-            biases.read_enable.eq(drain.enable),
-            control.drain_done.eq(drain.done),
         ]
+        drained = Signal.like(drain.drained)
+        m.d.comb += drained.eq(drain.drained)
+        with m.If(control.clear):
+            m.d.comb += [drained.clear.eq(~0), drained.cleared.eq(control.clear_address)]
 
         for index, pe in enumerate(pes):
             m.submodules[f"pe_{index}"] = pe
-            mine = loader.write_valid & (loader.write.pe == index)
+            # The counts wait a cycle for what the walker makes of the activations.
+            m.d.sync += pe.count.eq(columns.read_word[f"count{index}"])
             m.d.comb += [
-                pe.i.eq(column),
-                pe.i_valid.eq(column_valid),
+                pe.visit.eq(walker.visit),
+                pe.i.eq(walker.o[index % spec.lanes]),
                 pe.bank.eq(control.bank),
                 pe.write_bank.eq(control.write_bank),
                 pe.write_address.eq(loader.write.address),
                 pe.write_word.eq(loader.write.word),
-                pe.write_columns.eq(mine & (loader.write.section == Section.COLUMNS)),
-                pe.write_weights.eq(mine & (loader.write.section == Section.WEIGHTS)),
-                pe.drain_address.eq(drain.address),
-                pe.drain_enable.eq(drain.enable),
-                drain.sums[index].eq(pe.drain_sum),
-                pe.clear.eq(drain.clear | control.clear),
-                pe.clear_address.eq(Mux(control.clear, control.clear_address, drain.clear_address)),
+                pe.write_enable.eq(
+                    loader.write_valid
+                    & (loader.write.section == Section.WEIGHTS)
+                    & (loader.write.pe == index)
+                ),
+                pe.hold.eq(drain.hold),
+                pe.drained.eq(drained),
+                drain.sums[index].eq(pe.sum),
             ]
+            if len(spec.code_widths) > 1:
+                m.d.comb += pe.splits.eq(control.splits)
         if spec.codebook_bits:
             self._connect_codebook(m, loader, control, pes)
 
         m.d.comb += [
             self.status.loaded.eq(control.loaded),
-            self.status.busy.eq(x.occupied | control.running),
+            self.status.busy.eq(store.begun | control.running),
             self.status.loading.eq(loader.loading),
             self.status.committing.eq(loader.commit | (control.loaded & ~control.ready)),
             self.status.error.eq(loader.error),
             self.status.program.eq(program),
             self.status.input_words.eq(control.input_words),
             self.status.output_words.eq(control.output_words),
-            self.monitor.running.eq(control.running),
-            self.monitor.phase.eq(control.phase),
-            self.monitor.layer.eq(control.layer),
-            self.monitor.broadcast.eq(scanner.o.valid & room),
-            self.monitor.blocked.eq(scanner.o.valid & ~room),
-            self.monitor.multiply.eq(Cat(pe.multiply for pe in pes)),
+            self.monitor.walking.eq(walker.take_x | walker.take_hidden),
+            self.monitor.blocked.eq(walker.blocked),
+            self.monitor.waiting.eq(walker.waiting),
+            self.monitor.standing.eq(walker.done),
+            self.monitor.tag.eq(walker.o[0].tag),
+            self.monitor.active.eq(Cat(walker.visit & visit.active for visit in walker.o)),
+            self.monitor.tag_layers.eq(control.tag_layers),
+            self.monitor.tag_busy.eq(control.tag_busy),
         ]
+        for index, pe in enumerate(pes):
+            m.d.comb += [
+                self.monitor.occupied[index].eq(pe.occupied),
+                self.monitor.multiply[index].eq(pe.multiply),
+                self.monitor.working[index].eq(pe.working),
+            ]
         return m
 
-    def _program_memory(
-        self, m: Module, kind: Section, loader: Loader, control: Control
-    ) -> BankedMemory:
+    def _program_memory(self, m: Module, kind: Section, loader: Loader, control: Control) -> Memory:
         """Make a memory of the program that the PEs share, connected to the loader."""
-        described: Memory = memories(self.spec)[kind]
-        ram = BankedMemory(
+        described = memories(self.spec)[kind]
+        ram = self.technology.memory(
             struct(described.record),
             depth=described.depth,
             banks=self.spec.banks,
@@ -272,18 +278,17 @@ class Engine(wiring.Component):
     def _connect_codebook(
         self, m: Module, loader: Loader, control: Control, pes: list[ProcessingElement]
     ) -> None:
-        """Copy the layer's codebook into every PE while the layer is set up."""
+        """Copy a layer's codebook into every PE before its job is walked."""
         m.submodules.codebooks = codebooks = self._program_memory(
             m, Section.CODEBOOKS, loader, control
         )
-        code = control.code[: self.spec.codebook_bits]
-        m.d.comb += [
-            codebooks.read_address.eq(Cat(code, control.layer)),
-            codebooks.read_enable.eq(1),
+        m.d.comb += codebooks.read_address.eq(control.code_address)
+        written = Signal(codebook_layout(self.spec))
+        m.d.sync += [
+            written.write.eq(control.code_write),
+            written.tag.eq(control.code_tag),
+            written.code.eq(control.code),
+            written.value.eq(codebooks.read_word.value),
         ]
         for pe in pes:
-            m.d.comb += [
-                pe.code.eq(code - 1),
-                pe.code_value.eq(codebooks.read_word.value),
-                pe.code_write.eq(control.code_write),
-            ]
+            m.d.comb += pe.codebook.eq(written)

@@ -1,7 +1,9 @@
-"""The processing element: a slice of every column, one multiplication a cycle."""
+"""The processing element: a slice of its lane's columns, one multiplication a cycle."""
 
 from __future__ import annotations
 
+import itertools
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from amaranth import *
@@ -9,208 +11,254 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
-from secateur.gateware.accumulate import Accumulator
-from secateur.gateware.column import ColumnLookup
-from secateur.gateware.layout import struct
-from secateur.gateware.memory import BankedMemory
-from secateur.gateware.scan import column_layout
+from secateur.gateware.accumulate import Accumulator, drained_layout
+from secateur.gateware.column import ColumnQueue
+from secateur.gateware.walk import visit_layout
+from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from secateur.engine import EngineSpec
+    from secateur.technology import Technology
 
-__all__ = ["ProcessingElement"]
+__all__ = ["ProcessingElement", "codebook_layout", "hold_layout", "split_layout"]
+
+
+def codebook_layout(spec: EngineSpec) -> data.StructLayout:
+    """Lay out one value for the codebooks of all PEs."""
+    return data.StructLayout({
+        "write": 1,
+        "tag": range(spec.jobs),  # of the job that will use it
+        "code": spec.code_width,
+        "value": signed(spec.weight_width),
+    })
+
+
+def split_layout(spec: EngineSpec) -> data.ArrayLayout:
+    """Lay out how many bits more than the fewest the codes of each job have."""
+    return data.ArrayLayout(range(len(spec.code_widths)), spec.jobs)
+
+
+def hold_layout(spec: EngineSpec) -> data.StructLayout:
+    """Lay out which memory of accumulators products must leave alone for a cycle."""
+    return data.StructLayout({"valid": 1, "memory": range(spec.accumulator_memories)})
 
 
 class ProcessingElement(wiring.Component):
-    """Multiply the broadcast activations with this PE's entries and add them up by row.
+    """Multiply the activations of its lane with this PE's entries and add them up by row.
 
-    One entry a cycle, columns without a gap between them; a column in which the PE has no entry
-    costs it nothing (Han et al., EIE, ISCA 2016, section IV).
+    One entry a cycle, columns and layers without a gap between them; a column in which the PE has
+    no entry costs it nothing.
 
     Parameters
     ----------
     spec : EngineSpec
         The engine.
-    init : mapping of Section to sequence of int
-        Initial words of bank 0 of the weight and column memories.
+    init : sequence of int
+        Initial words of bank 0 of the weight memory.
+    technology : Technology
+        Its cells.
 
     Members
     -------
-    i, i_valid, room : In(column_layout(spec)), In(1), Out(1)
-        The broadcast, as in :class:`secateur.gateware.column.ColumnLookup`.
+    visit, i, count, room
+        As in :class:`secateur.gateware.column.ColumnQueue`.
     bank : In(1)
         The bank that holds the program in use.
-    write_bank, write_address, write_word, write_columns, write_weights : In
-        The loader's words for this PE.
-    code, code_value, code_write : In
-        One value of the codebook; absent without codebooks.
-    drain_address, drain_enable, drain_sum, clear, clear_address
-        As in :class:`secateur.gateware.accumulate.Accumulator`.
-    idle : Out(1)
-        Nothing is under way.
-    multiply : Out(1)
-        A weight other than zero is multiplied in this cycle; for measurements.
+    write_bank, write_address, write_word, write_enable : In
+        The loader's words for this PE's weight memory.
+    splits : In(split_layout(spec))
+        Of the jobs under way; absent where there is but one way to split an entry.
+    codebook : In(codebook_layout(spec))
+        Values of codebooks; absent without them.
+    hold : In(hold_layout(spec))
+        Begin nothing that uses this memory of accumulators.
+    drained, sum
+        As in :class:`secateur.gateware.accumulate.Accumulator`; ``drained.slot`` comes ``HELD``
+        cycles after its ``hold``.
+    ended : Out(spec.jobs)
+        The bit of a tag toggles when all products of its job are stored.
+    occupied, multiply, working : Out(1), Out(1), Out(range(spec.jobs))
+        An entry is being multiplied; its weight is not zero; its job. For measurements.
     """
 
+    #: Cycles from the first that is held to the one in which a slot may be read: the weight memory
+    #: and the entry's decoding lie between them.
+    HELD = 3
+
+    visit: Signal
     i: data.View
-    i_valid: Signal
+    count: Signal
     room: Signal
     bank: Signal
     write_bank: Signal
     write_address: Signal
     write_word: Signal
-    write_columns: Signal
-    write_weights: Signal
-    code: Signal
-    code_value: Signal
-    code_write: Signal
-    drain_address: Signal
-    drain_enable: Signal
-    drain_sum: Signal
-    clear: Signal
-    clear_address: Signal
-    idle: Signal
+    write_enable: Signal
+    splits: data.View
+    codebook: data.View
+    hold: data.View
+    drained: data.View
+    sum: Signal
+    ended: Signal
+    occupied: Signal
     multiply: Signal
+    working: Signal
 
     def __init__(
-        self, spec: EngineSpec, *, init: Mapping[Section, Sequence[int]] | None = None
+        self,
+        spec: EngineSpec,
+        *,
+        init: Sequence[int] = (),
+        technology: Technology = PORTABLE,
     ) -> None:
-        self.spec = spec
-        self.init = init or {}
-        kinds = [memories(spec)[kind] for kind in (Section.COLUMNS, Section.WEIGHTS)]
-        codebook = {
-            "code": In(spec.code_width),
-            "code_value": In(signed(spec.weight_width)),
-            "code_write": In(1),
-        }
+        self.spec, self.init, self.technology = spec, init, technology
+        entry = memories(spec)[Section.WEIGHTS]
+        optional = {}
+        if len(spec.code_widths) > 1:
+            optional["splits"] = In(split_layout(spec))
+        if spec.codebook_bits:
+            optional["codebook"] = In(codebook_layout(spec))
         super().__init__({
-            "i": In(column_layout(spec)),
-            "i_valid": In(1),
+            "visit": In(1),
+            "i": In(visit_layout(spec)),
+            "count": In(spec.count_width),
             "room": Out(1),
             "bank": In(1),
             "write_bank": In(1),
-            "write_address": In(range(max(kind.depth for kind in kinds))),
-            "write_word": In(max(kind.record.width for kind in kinds)),
-            "write_columns": In(1),
-            "write_weights": In(1),
-            **(codebook if spec.codebook_bits else {}),
-            "drain_address": In(range(spec.row_depth)),
-            "drain_enable": In(1),
-            "drain_sum": Out(signed(spec.accumulator_width)),
-            "clear": In(1),
-            "clear_address": In(range(spec.row_depth)),
-            "idle": Out(1),
+            "write_address": In(range(entry.depth)),
+            "write_word": In(entry.record.width),
+            "write_enable": In(1),
+            **optional,
+            "hold": In(hold_layout(spec)),
+            "drained": In(drained_layout(spec)),
+            "sum": Out(signed(spec.accumulator_width)),
+            "ended": Out(spec.jobs),
+            "occupied": Out(1),
             "multiply": Out(1),
+            "working": Out(range(spec.jobs)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec = self.spec
-        m.submodules.columns = columns = self._memory(Section.COLUMNS)
-        m.submodules.weights = weights = self._memory(Section.WEIGHTS)
-        m.submodules.lookup = lookup = ColumnLookup(spec)
-        m.submodules.accumulator = accumulator = Accumulator(spec)
-        for ram, strobe in ((columns, self.write_columns), (weights, self.write_weights)):
-            m.d.comb += [
-                ram.read_bank.eq(self.bank),
-                ram.write_bank.eq(self.write_bank),
-                ram.write_address.eq(self.write_address),
-                ram.write_word.eq(self.write_word),
-                ram.write_enable.eq(strobe),
-            ]
+        m.submodules.queue = queue = ColumnQueue(spec)
+        m.submodules.weights = weights = self.technology.large_memory(
+            spec.entry_width, depth=spec.weight_depth, banks=spec.banks, init=self.init
+        )
+        m.submodules.accumulator = accumulator = Accumulator(spec, technology=self.technology)
         m.d.comb += [
-            columns.read_address.eq(self.i.column),
-            columns.read_enable.eq(1),
-            lookup.i.eq(self.i),
-            lookup.i_valid.eq(self.i_valid),
-            lookup.word.eq(columns.read_word),
-            self.room.eq(lookup.room),
+            queue.visit.eq(self.visit),
+            queue.i.eq(self.i),
+            queue.count.eq(self.count),
+            self.room.eq(queue.room),
+            weights.read_bank.eq(self.bank),
+            weights.write_bank.eq(self.write_bank),
+            weights.write_address.eq(self.write_address),
+            weights.write_word.eq(self.write_word),
+            weights.write_enable.eq(self.write_enable),
         ]
 
         # Cycle 0: the address of an entry. The next column begins the cycle after the last entry.
-        queued = lookup.o.payload
+        queued = queue.o.payload
         active = Signal()
-        address = Signal(range(spec.weight_depth))
-        left = Signal.like(queued.count)
-        value_0 = Signal.like(queued.value)
-        first_0 = Signal()
-        m.d.comb += lookup.o.ready.eq(~active | (left == 1))
-        with m.If(lookup.o.ready):
-            m.d.sync += [
-                active.eq(lookup.o.valid),
-                address.eq(queued.start),
-                left.eq(queued.count),
-                value_0.eq(queued.value),
-                first_0.eq(1),
-            ]
-        with m.Else():
-            m.d.sync += [address.eq(address + 1), left.eq(left - 1), first_0.eq(0)]
-        m.d.comb += [weights.read_address.eq(address), weights.read_enable.eq(1)]
-
-        # Cycle 1: the entry. Its row is relative to the one before; its code becomes a weight.
-        entry = weights.read_word
-        valid_1 = Signal()
-        value_1 = Signal.like(value_0)
-        first_1 = Signal()
-        m.d.sync += [valid_1.eq(active), value_1.eq(value_0), first_1.eq(first_0)]
-        next_row = Signal(range(spec.row_depth))
-        weight_1 = Signal(signed(spec.weight_width))
-        m.d.comb += weight_1.eq(self._value_of(m, entry.code))
-
-        # Cycle 2 on: multiply and accumulate.
-        valid_2 = Signal()
-        value_2 = Signal.like(value_0)
-        weight_2 = Signal.like(weight_1)
-        row_2 = Signal.like(next_row)
-        m.d.comb += next_row.eq(Mux(first_1, 0, row_2 + 1) + entry.zeros)
-        m.d.sync += [
-            valid_2.eq(valid_1),
-            value_2.eq(value_1),
-            weight_2.eq(weight_1),
-            row_2.eq(next_row),  # a column has no gaps, and its first entry begins anew
-        ]
+        column = Signal.like(queued)  # with the address of the entry, and how many are left
+        held = Signal()
+        final = Signal()  # nothing of the column is left after this cycle
         m.d.comb += [
-            accumulator.valid.eq(valid_2),
-            accumulator.row.eq(row_2),
-            accumulator.weight.eq(weight_2),
-            accumulator.value.eq(value_2),
-            accumulator.drain_address.eq(self.drain_address),
-            accumulator.drain_enable.eq(self.drain_enable),
-            accumulator.clear.eq(self.clear),
-            accumulator.clear_address.eq(self.clear_address),
-            self.drain_sum.eq(accumulator.drain_sum),
-            self.multiply.eq(valid_2 & (weight_2 != 0)),
-            self.idle.eq(lookup.idle & ~active & ~valid_1 & accumulator.idle),
+            held.eq(self.hold.valid & self._shares(column.tag, self.hold.memory)),
+            final.eq(column.count[1:] == 0),  # one entry, or none but the job's end
+            queue.o.ready.eq(~active | (final & ~held)),
         ]
+        first = Signal()
+        with m.If(queue.o.ready):
+            m.d.sync += [active.eq(queue.o.valid), column.eq(queued), first.eq(1)]
+        with m.Elif(~held):
+            m.d.sync += [
+                column.start.eq(column.start + 1),
+                column.count.eq(column.count - 1),
+                first.eq(0),
+            ]
+        m.d.comb += weights.read_address.eq(column.start)
+
+        # Cycles 0 to 2: the weight memory.
+        step = data.StructLayout({
+            "valid": 1,
+            "first": 1,
+            "value": queued.value.shape(),
+            "tag": queued.tag.shape(),
+            "end": 1,
+        })
+        steps = [Signal(step, name=f"step_{cycle}") for cycle in range(7)]
+        m.d.comb += [
+            steps[0].valid.eq(active & ~held & (column.count != 0)),
+            steps[0].first.eq(first),
+            steps[0].value.eq(column.value),
+            steps[0].tag.eq(column.tag),
+            steps[0].end.eq(active & ~held & final & column.end),
+        ]
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(steps)]
+
+        # Cycle 2: the entry. Its row is relative to the one before; its code becomes a weight.
+        row = Signal(range(spec.row_depth))
+        code = Signal(spec.code_width)
+        zeros = Signal(spec.index_width)
+        self._split(m, weights.read_word, steps[1].tag, code, zeros)
+        with m.If(steps[2].valid):
+            m.d.sync += row.eq(Mux(steps[2].first, 0, row + 1) + zeros)
+        weight = self._value_of(m, code, steps[2].tag)
+
+        # Cycle 3 to 6: multiply and accumulate.
+        m.d.comb += [
+            accumulator.valid.eq(steps[3].valid),
+            accumulator.slot.row.eq(row),
+            accumulator.slot.tag.eq(steps[3].tag),
+            accumulator.weight.eq(weight),
+            accumulator.value.eq(steps[3].value),
+            accumulator.drained.eq(self.drained),
+            self.sum.eq(accumulator.sum),
+            self.occupied.eq(steps[3].valid),
+            self.multiply.eq(steps[3].valid & (weight != 0)),
+            self.working.eq(steps[3].tag),
+        ]
+        with m.If(steps[6].end):
+            m.d.sync += self.ended.eq(self.ended ^ (1 << steps[6].tag))
         return m
 
-    def _memory(self, kind: Section) -> BankedMemory:
-        described = memories(self.spec)[kind]
-        return BankedMemory(
-            struct(described.record),
-            depth=described.depth,
-            banks=self.spec.banks,
-            init=self.init.get(kind, ()),
-        )
+    def _shares(self, tag: Value, memory: Value) -> Value:
+        """Whether the accumulators of the job ``tag`` lie in ``memory``."""
+        return tag[0] == memory if self.spec.accumulator_memories == 2 else C(1)
 
-    def _value_of(self, m: Module, code: Value) -> Value:
-        """Turn a code into the weight that it stands for."""
-        if not self.spec.codebook_bits:
-            return code
+    def _split(self, m: Module, entry: Value, tag_1: Value, code: Signal, zeros: Signal) -> None:
+        """Take an entry apart, as the layer's code width says, which is read a cycle before."""
+        widths = self.spec.code_widths
+        split = Signal(range(len(widths)))
+        if len(widths) > 1:
+            m.d.sync += split.eq(self.splits[tag_1])
+        for index, width in enumerate(widths):
+            direct = entry[:width] if self.spec.codebook_bits else entry[:width].as_signed()
+            with m.If(split == index) if len(widths) > 1 else nullcontext():
+                m.d.comb += [code.eq(direct), zeros.eq(entry[width:])]
+
+    def _value_of(self, m: Module, code: Signal, tag: Value) -> Value:
+        """Turn a code into the weight that it stands for, a cycle later."""
         shape = signed(self.spec.weight_width)
+        if not self.spec.codebook_bits:
+            weight = Signal(shape)
+            m.d.sync += weight.eq(code.as_signed())
+            return weight
         m.submodules.codebook = codebook = memory.Memory(
             shape=shape,
-            depth=1 << self.spec.codebook_bits,
+            depth=self.spec.jobs << self.spec.codebook_bits,
             init=[],
             attrs={"ram_style": "distributed"},
         )
-        read, write = codebook.read_port(domain="comb"), codebook.write_port()
+        read, write = codebook.read_port(), codebook.write_port()
         m.d.comb += [
-            read.addr.eq(code),
-            write.addr.eq(self.code),
-            write.data.eq(self.code_value),
-            write.en.eq(self.code_write),
+            read.addr.eq(Cat(code, tag)),
+            write.addr.eq(Cat(self.codebook.code, self.codebook.tag)),
+            write.data.eq(self.codebook.value),
+            write.en.eq(self.codebook.write),
         ]
         return read.data

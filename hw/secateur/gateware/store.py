@@ -1,0 +1,144 @@
+"""The activation memory: what waits to be multiplied, each word written once and read once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from secateur.format import Section, memories
+from secateur.technology import PORTABLE
+
+if TYPE_CHECKING:
+    from secateur.engine import EngineSpec
+    from secateur.technology import Technology
+
+__all__ = ["ActivationStore", "x_stream"]
+
+
+def x_stream(spec: EngineSpec) -> stream.Signature:
+    """Words of activations; of inputs in the program's input order."""
+    return stream.Signature(data.ArrayLayout(spec.activation_width, spec.lanes))
+
+
+class ActivationStore(wiring.Component):
+    """Two queues in one memory: the words of x, and those of the layers in between.
+
+    Takes one word a cycle, of a hidden layer first, and gives one a cycle. A word can be read in
+    the cycle after it was taken.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        The engine.
+    technology : Technology
+        Its cells.
+
+    Members
+    -------
+    i_x, i_hidden : In(x_stream(spec))
+        Words to keep.
+    words : In
+        Words of an x; held while ``begun``.
+    open : In(1)
+        An x may begin.
+    begun : Out(1)
+        Words of x are there, or an x is incomplete.
+    complete : Out(1)
+        Strobe: an x is complete.
+    x_there, hidden_there : Out(1)
+        A word can be read.
+    take_x, take_hidden : In(1)
+        Strobes: read it. One of them in a cycle, and only a word that is there.
+    word : Out(data.ArrayLayout(spec.activation_width, spec.lanes))
+        Two cycles later.
+    """
+
+    i_x: stream.Interface
+    i_hidden: stream.Interface
+    words: Signal
+    open: Signal
+    begun: Signal
+    complete: Signal
+    x_there: Signal
+    hidden_there: Signal
+    take_x: Signal
+    take_hidden: Signal
+    word: data.View
+
+    def __init__(self, spec: EngineSpec, *, technology: Technology = PORTABLE) -> None:
+        self.spec, self.technology = spec, technology
+        layer = {f.name: f.width for f in memories(spec)[Section.LAYERS].record.fields}
+        super().__init__({
+            "i_x": In(x_stream(spec)),
+            "i_hidden": In(x_stream(spec)),
+            "words": In(layer["source_words"]),
+            "open": In(1),
+            "begun": Out(1),
+            "complete": Out(1),
+            "x_there": Out(1),
+            "hidden_there": Out(1),
+            "take_x": In(1),
+            "take_hidden": In(1),
+            "word": Out(data.ArrayLayout(spec.activation_width, spec.lanes)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        depth = self.spec.activation_depth
+        m.submodules.memory = ram = self.technology.memory(
+            data.ArrayLayout(self.spec.activation_width, self.spec.lanes), depth=2 * depth
+        )
+
+        def queue(name: str, put: Value, take: Value) -> tuple[Signal, Signal, Signal, Signal]:
+            """Count the words of a queue: where the next goes to and comes from, any, no room."""
+            write = Signal(range(depth), name=f"{name}_write")
+            read = Signal(range(depth), name=f"{name}_read")
+            level = Signal(range(depth + 1), name=f"{name}_level")
+            there = Signal(name=f"{name}_any")
+            full = Signal(name=f"{name}_full")
+            m.d.sync += [
+                write.eq(write + put),
+                read.eq(read + take),
+                level.eq(level + put - take),
+            ]
+            # Known a cycle earlier than the comparison would be.
+            with m.If(put & ~take):
+                m.d.sync += [there.eq(1), full.eq(level == depth - 1)]
+            with m.Elif(take & ~put):
+                m.d.sync += [there.eq(level != 1), full.eq(0)]
+            return write, read, there, full
+
+        put_x = Signal()
+        put_hidden = Signal()
+        x_write, x_read, x_there, x_full = queue("x", put_x, self.take_x)
+        hidden_write, hidden_read, hidden_there, hidden_full = queue(
+            "hidden", put_hidden, self.take_hidden
+        )
+        position = Signal.like(self.words)
+        last = Signal()
+        inside = Signal()  # an x is incomplete
+        m.d.comb += [
+            put_hidden.eq(self.i_hidden.valid & self.i_hidden.ready),
+            self.i_hidden.ready.eq(~hidden_full),
+            put_x.eq(self.i_x.valid & self.i_x.ready),
+            self.i_x.ready.eq(~x_full & ~put_hidden & (self.open | inside)),
+            # Not an equality: a program that says 0 words must not take x for ever.
+            last.eq(position + 1 >= self.words),
+            self.complete.eq(put_x & last),
+            self.begun.eq(inside | x_there),
+            self.x_there.eq(x_there),
+            self.hidden_there.eq(hidden_there),
+            ram.write_enable.eq(put_x | put_hidden),
+            ram.write_address.eq(Mux(put_hidden, Cat(hidden_write, 1), Cat(x_write, 0))),
+            ram.write_word.eq(
+                Mux(put_hidden, Value.cast(self.i_hidden.payload), Value.cast(self.i_x.payload))
+            ),
+            ram.read_address.eq(Mux(self.take_hidden, Cat(hidden_read, 1), Cat(x_read, 0))),
+            self.word.eq(ram.read_word),
+        ]
+        with m.If(put_x):
+            m.d.sync += [position.eq(Mux(last, 0, position + 1)), inside.eq(~last)]
+        return m

@@ -1,0 +1,180 @@
+"""From words of activations to what every processing element sees of a layer."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from secateur.format import Section, memories
+
+if TYPE_CHECKING:
+    from secateur.engine import EngineSpec
+
+__all__ = ["Walker", "job_layout", "visit_layout"]
+
+
+def job_layout(spec: EngineSpec) -> data.StructLayout:
+    """Lay out a job: one layer of one inference."""
+    layer = {f.name: f.width for f in memories(spec)[Section.LAYERS].record.fields}
+    return data.StructLayout({
+        "tag": range(spec.jobs),  # set of accumulators that it uses
+        "inference": range(spec.jobs),  # which of those under way
+        "hidden": 1,  # its input is a layer's output, not x
+        "words": layer["source_words"],  # of its input
+        "column": layer["column_base"],  # address of the first one's counts
+        "signed": layer["input_signed"],
+    })
+
+
+def visit_layout(spec: EngineSpec) -> data.StructLayout:
+    """Lay out how a column is passed, as the processing elements of one lane see it."""
+    return data.StructLayout({
+        "tag": range(spec.jobs),
+        "inference": range(spec.jobs),
+        "restart": 1,  # the inference's first column: its entries begin at address 0
+        "end": 1,  # the job's last column
+        "active": 1,  # its activation is not zero
+        # One bit more than an activation, so that signed and unsigned ones share a multiplier.
+        "value": signed(spec.activation_width + 1),
+    })
+
+
+class Walker(wiring.Component):
+    """Pass a job's words, ``lanes`` columns in each cycle, to the lanes' processing elements.
+
+    A word takes one cycle, whatever is in it, unless it is not there yet or a queue is full. What
+    is passed arrives ``LATENCY`` cycles later, beside the column memory's word.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        The engine.
+
+    Members
+    -------
+    start, job : In(1), In(job_layout(spec))
+        Strobe: begin. Only while ``done``.
+    x_there, hidden_there : In(1)
+        The activation memory has a word of x, of the hidden layers.
+    room : In(1)
+        All queues have room for what may still come.
+    take_x, take_hidden : Out(1)
+        Strobes: read a word; it stands in ``word`` two cycles later.
+    word : In(data.ArrayLayout(spec.activation_width, spec.lanes))
+        That word.
+    column : Out(range(spec.column_depth))
+        Address of its counts.
+    visit, o : Out(1), Out(data.ArrayLayout(visit_layout(spec), spec.lanes))
+        A column in every lane.
+    done : Out(1)
+        Everything since ``start`` was passed.
+    waiting, blocked : Out(1)
+        The next word is not there; or it is, but a queue is full.
+    """
+
+    #: Cycles from reading a word until it is passed: the memory, and a register.
+    LATENCY = 3
+
+    start: Signal
+    job: data.View
+    x_there: Signal
+    hidden_there: Signal
+    room: Signal
+    take_x: Signal
+    take_hidden: Signal
+    word: data.View
+    column: Signal
+    visit: Signal
+    o: data.View
+    done: Signal
+    waiting: Signal
+    blocked: Signal
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self.spec = spec
+        super().__init__({
+            "start": In(1),
+            "job": In(job_layout(spec)),
+            "x_there": In(1),
+            "hidden_there": In(1),
+            "room": In(1),
+            "take_x": Out(1),
+            "take_hidden": Out(1),
+            "word": In(data.ArrayLayout(spec.activation_width, spec.lanes)),
+            "column": Out(range(spec.column_depth)),
+            "visit": Out(1),
+            "o": Out(data.ArrayLayout(visit_layout(spec), spec.lanes)),
+            "done": Out(1),
+            "waiting": Out(1),
+            "blocked": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        job = Signal(job_layout(self.spec))
+        left = Signal.like(job.words)
+        under_way = Signal()  # left != 0
+        restart = Signal()
+        there = Signal()
+        take = Signal()
+        m.d.comb += [
+            there.eq(Mux(job.hidden, self.hidden_there, self.x_there)),
+            take.eq(under_way & there & self.room),
+            self.take_x.eq(take & ~job.hidden),
+            self.take_hidden.eq(take & job.hidden),
+            self.column.eq(job.column),
+            self.done.eq(~under_way),
+            self.waiting.eq(under_way & ~there),
+            self.blocked.eq(under_way & there & ~self.room),
+        ]
+        with m.If(take):
+            m.d.sync += [
+                left.eq(left - 1),
+                under_way.eq(left != 1),
+                job.column.eq(job.column + 1),
+                restart.eq(0),
+            ]
+        with m.If(self.start):
+            m.d.sync += [
+                job.eq(self.job),
+                left.eq(self.job.words),
+                under_way.eq(1),
+                restart.eq(~self.job.hidden),
+            ]
+
+        # What is known of the word while the memory reads it, cycle by cycle.
+        known = data.StructLayout(
+            {
+                name: field.shape
+                for name, field in visit_layout(self.spec)
+                if name not in ("active", "value")
+            }
+            | {"valid": 1, "signed": 1}
+        )
+        read = [Signal(known, name=f"read_{cycle}") for cycle in range(1, self.LATENCY)]
+        m.d.sync += [
+            read[0].valid.eq(take),
+            read[0].tag.eq(job.tag),
+            read[0].inference.eq(job.inference),
+            read[0].restart.eq(restart),
+            read[0].end.eq(left == 1),
+            read[0].signed.eq(job.signed),
+            *(late.eq(early) for early, late in itertools.pairwise(read)),
+        ]
+
+        word = read[-1]
+        m.d.sync += self.visit.eq(word.valid)
+        for value, visit in zip(self.word, self.o, strict=True):
+            m.d.sync += [
+                visit.tag.eq(word.tag),
+                visit.inference.eq(word.inference),
+                visit.restart.eq(word.restart),
+                visit.end.eq(word.end),
+                visit.active.eq(value != 0),
+                visit.value.eq(Cat(value, value[-1] & word.signed).as_signed()),
+            ]
+        return m
