@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from secateur.entry import unpack_entries
 from secateur.fixed import NumberFormat, Requant
 from secateur.format import IMAGE_HEADER, LoadError, Section
 from secateur.image import CRC_SIZE, IncompleteImageError, RefusedImageError, parse_image
@@ -45,7 +46,6 @@ class Reference:
         self.program: int | None = None
         self.error = LoadError.NONE
         self._contents: Contents = {}
-        self._activations = np.zeros((spec.activation_depth, spec.lanes), dtype=np.int64)
 
     def load(self, image: bytes) -> LoadError:
         """Take one image, its first byte marked as first.
@@ -99,84 +99,79 @@ class Reference:
         if self.program is None:
             raise RuntimeError("no program is in use")
         table = self._contents[Section.LAYERS, 0]
+        read = [0] * self.spec.pes
         layers = []
         for index, last in enumerate(table["last"]):
             fields = {name: int(values[index]) for name, values in table.items()}
-            layers.append((fields, *self._entries(index, fields)))
+            layers.append((fields, *self._entries(index, fields, read)))
             if last:
                 break
-        first = layers[0][0]
-        region = self._region(first["source"], 2 * first["source_words"])
-        regions = region[: first["source_words"]], region[first["source_words"] :]
         y = []
-        regions[0][:] = x[0]
-        for number in range(len(x)):
-            # The next x is taken in while this one is computed, into the other of two regions.
-            if number + 1 < len(x):
-                regions[(number + 1) % 2][:] = x[number + 1]
-            for index, (fields, *entries) in enumerate(layers):
-                source = regions[number % 2]
-                if index:
-                    source = self._region(fields["source"], fields["source_words"])
-                words = self._layer(fields, source.ravel(), *entries)
-                if fields["last"]:
-                    y.append(words)
-                else:
-                    self._region(fields["destination"], len(words))[:] = words
-        return np.array(y).reshape(len(x), -1, self.spec.lanes)
-
-    def _region(self, start: int, words: int) -> NDArray[np.int64]:
-        """Give a view of activation words, all of which must exist."""
-        if start + words > self.spec.activation_depth:
-            raise IndexError(f"words {start} to {start + words} are not in the activation memory")
-        return self._activations[start : start + words]
+        for words in x:
+            for fields, *entries in layers:
+                if len(words) != fields["source_words"]:
+                    raise IndexError(
+                        f"a layer reads {fields['source_words']} of {len(words)} words"
+                    )
+                words = self._layer(fields, words.ravel(), *entries)
+            y.append(words)
+        return np.array(y)
 
     def _entries(
-        self, index: int, fields: dict[str, int]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Row position, column and weight of every entry of a layer: int64[entries] each.
+        self, index: int, fields: dict[str, int], read: list[int]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """PE, accumulator, column and weight of every entry of a layer: int64[entries] each.
 
-        The k-th entries of all columns of a PE are read at once; each column has its own cursor.
+        Every PE reads its entries one after the other, whatever the layer and the column: from
+        ``read[pe]`` on, which is advanced. The k-th entries of all columns are taken at once; each
+        column has its own cursor.
         """
-        positions, columns, weights = [], [], []
-        base, length = fields["column_base"], fields["source_words"] * self.spec.lanes
-        addresses = np.arange(base, base + length)
-        for pe in range(self.spec.pes):
-            word = self._contents[Section.COLUMNS, pe]
-            start, count = word["start"][addresses], word["count"][addresses]
-            entry = self._contents[Section.WEIGHTS, pe]
-            slot = np.full(length, -1)
+        spec = self.spec
+        words = np.arange(fields["source_words"])
+        found = []
+        for pe in range(spec.pes):
+            count = self._contents[Section.COLUMNS, 0][f"count{pe}"][fields["column_base"] + words]
+            start, total = np.cumsum(count) - count, int(count.sum())
+            codes, zeros = unpack_entries(
+                self._contents[Section.WEIGHTS, pe]["entry"][read[pe] : read[pe] + total],
+                code_width=spec.code_widths[fields.get("code_extra", 0)],
+                signed=not spec.codebook_bits,
+            )
+            read[pe] += total
+            if spec.codebook_bits:
+                book = index << spec.codebook_bits
+                codes = self._contents[Section.CODEBOOKS, 0]["value"][book + codes]
+            slot = np.full(words.size, -1)
             for k in range(count.max()):
-                column = np.flatnonzero(count > k)
-                slot[column] += 1 + entry["zeros"][start[column] + k]
-                code = entry["code"][start[column] + k]
-                if self.spec.codebook_bits:
-                    book = index << self.spec.codebook_bits
-                    code = self._contents[Section.CODEBOOKS, 0]["value"][book + code]
-                positions.append(slot[column] * self.spec.pes + pe)
-                columns.append(column)
-                weights.append(code)
-        return np.concatenate(positions), np.concatenate(columns), np.concatenate(weights)
+                word = np.flatnonzero(count > k)
+                slot[word] += 1 + zeros[start[word] + k]
+                column = word * spec.lanes + pe % spec.lanes
+                found.append((np.full_like(word, pe), slot[word], column, codes[start[word] + k]))
+        pes, slots, columns, weights = np.concatenate([np.empty((4, 0), int), *found], axis=1)
+        return pes, slots, columns, weights
 
     def _layer(
         self,
         fields: dict[str, int],
         source: NDArray[np.int64],
-        positions: NDArray[np.int64],
+        pes: NDArray[np.int64],
+        slots: NDArray[np.int64],
         columns: NDArray[np.int64],
         weights: NDArray[np.int64],
     ) -> NDArray[np.int64]:
         """Multiply, accumulate, add the biases and requantise: int64[rows_words, lanes]."""
-        width = self.spec.activation_width
+        spec, width = self.spec, self.spec.activation_width
         sign = fields["input_signed"] << (width - 1)
-        sums = np.zeros(self.spec.row_depth * self.spec.pes, dtype=np.int64)
-        np.add.at(sums, positions, weights * ((source ^ sign) - sign)[columns])
+        sums = np.zeros((spec.row_depth, spec.groups, spec.lanes), dtype=np.int64)
+        place = slots, pes // spec.lanes, pes % spec.lanes
+        np.add.at(sums, place, weights * ((source ^ sign) - sign)[columns])
 
+        rows = fields["rows_words"] * spec.lanes
         bias = self._contents[Section.BIASES, 0]
-        addresses = np.arange(fields["bias_base"], fields["bias_base"] + fields["rows_words"])
-        biases = np.stack([bias[f"bias{n}"][addresses] for n in range(self.spec.lanes)], axis=1)
-        total = sums[: biases.size] + biases.ravel()
-        accumulator = NumberFormat(width=self.spec.accumulator_width, signed=True)
+        addresses = fields["bias_base"] + np.arange(rows // spec.drain_lanes)
+        biases = np.stack([bias[f"bias{n}"][addresses] for n in range(spec.drain_lanes)], axis=1)
+        total = sums.sum(axis=2).ravel()[:rows] + biases.ravel()
+        accumulator = NumberFormat(width=spec.accumulator_width, signed=True)
         if not (accumulator.holds(sums) and accumulator.holds(total)):
             raise OverflowError(f"an accumulator leaves its {accumulator.width} bits")
         requant = Requant(
@@ -185,4 +180,4 @@ class Reference:
             relu=bool(fields["relu"]),
         )
         pattern = requant.compute(total) & ((1 << width) - 1)
-        return pattern.reshape(biases.shape)
+        return pattern.reshape(-1, spec.lanes)

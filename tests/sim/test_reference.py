@@ -8,17 +8,24 @@ from hypothesis import strategies as st
 
 from secateur.bench.networks import random_inputs, random_network
 from secateur.encode import encode, fit
+from secateur.engine import EngineSpec
 from secateur.format import SECTION_HEADER, LoadError, Section, memories
 from secateur.image import write_image
 from secateur.network import Network
 from secateur.placement import place
 from secateur.reference import Reference
+from secateur.words import Words
 
 NET = random_network(5, [20, 16, 9], density=0.4)
 OTHER = random_network(6, [33, 7], density=0.6)
 #: Room for both.
 SPEC = dataclasses.replace(
-    fit(NET, pes=4), weight_depth=256, column_depth=64, activation_depth=64, accumulator_width=24
+    fit(NET, pes=4),
+    weight_depth=256,
+    column_depth=64,
+    activation_depth=64,
+    count_width=6,
+    accumulator_width=24,
 )
 PROGRAM, SECOND = encode(NET, SPEC), encode(OTHER, SPEC)
 
@@ -37,7 +44,9 @@ def section(kind, pe, count):
 
 
 @pytest.mark.parametrize("codebook", [False, True])
-@pytest.mark.parametrize("pes", [1, 3, 4, 8, 16])
+@pytest.mark.parametrize(
+    ("pes", "lanes"), [(1, 1), (3, 1), (4, 2), (8, 8), (12, 4), (16, 4), (16, 1)]
+)
 @settings(max_examples=15, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
@@ -46,9 +55,9 @@ def section(kind, pe, count):
     st.integers(1, 6),
     st.sampled_from([5, 8]),
 )
-def test_equals_the_network(pes, codebook, seed, lengths, density, index_width, width):
+def test_equals_the_network(pes, lanes, codebook, seed, lengths, density, index_width, width):
     net = random_network(seed, lengths, density=density, dead=0.1, codebook=codebook, width=width)
-    program = encode(net, fit(net, pes=pes, index_width=index_width))
+    program = encode(net, fit(net, pes=pes, lanes=lanes, index_width=index_width))
     reference = Reference(program.spec)
     assert reference.load(program.image) is LoadError.NONE
     x = random_inputs(seed, net, 5)  # the first is all zeros
@@ -64,6 +73,49 @@ def test_one_neuron_layers_dense_layers_and_more_pes_than_rows(lengths, pes):
     reference.load(program.image)
     x = random_inputs(8, net, 4)
     np.testing.assert_array_equal(infer(program, reference, x), net.compute(x))
+
+
+def test_an_image_made_by_hand():
+    """Two lanes, two groups of rows, entries that the layers divide in their own ways."""
+    spec = EngineSpec(pes=4, lanes=2, entry_width=12, index_width=5)
+    table = {
+        "source_words": [2, 2],
+        "rows_words": [2, 1],
+        "column_base": [0, 2],
+        "bias_base": [0, 2],
+        "multiplier": [1, 1],
+        "shift": [0, 6],
+        "code_extra": [0, 1],
+        "input_signed": [0, 0],
+        "output_signed": [0, 1],
+        "relu": [1, 0],
+        "last": [0, 1],
+    }
+    # [[1, 0, -3, 0], [0, 2, 0, 5], [0, 0, 4, -6]], then [[7, -100, 0]]; PE 1 adds a weight of zero.
+    entries = [[1, 128 - 3, 4, 7], [1 << 7, 1 << 7 | 128 - 6, 256 - 100], [], [2, 5]]
+    contents = {
+        (Section.LAYERS, 0): table,
+        (Section.BIASES, 0): {"bias0": [10, 30, -5], "bias1": [20, 0, 0]},
+        (Section.COLUMNS, 0): {
+            "count0": [1, 2, 1, 0],
+            "count1": [1, 1, 1, 0],
+            "count2": [0, 0, 0, 0],
+            "count3": [1, 1, 0, 0],
+        },
+        **{(Section.WEIGHTS, pe): {"entry": words} for pe, words in enumerate(entries)},
+    }
+    reference = Reference(spec)
+    assert reference.load(write_image(spec, contents)) is LoadError.NONE
+    x = np.array([[[1, 2], [3, 4]], [[0, 0], [0, 0]]])
+    hidden = np.array([[1 - 9 + 10, 4 + 20 + 20, 12 - 24 + 30], [10, 20, 30]])
+    want = np.round((7 * hidden[:, 0] - 100 * hidden[:, 1] - 5) / 64).astype(int)
+    assert want.tolist() == [-69, -30]
+    assert reference.infer(x).tolist() == [[[256 - 69, 0]], [[256 - 30, 0]]]
+
+    table["source_words"] = [2, 1]
+    assert reference.load(write_image(spec, contents)) is LoadError.NONE
+    with pytest.raises(IndexError, match=r"^a layer reads 1 of 2 words$"):
+        reference.infer(x)
 
 
 def test_without_a_program_there_is_no_inference():
@@ -89,10 +141,10 @@ OVERFULL = section(Section.WEIGHTS, 0, WEIGHTS.depth + 1)
     ("image", "error"),
     [
         (b"X" + PROGRAM.image[1:], LoadError.MAGIC),
-        (HEADER[:4] + b"\x02" + HEADER[5:], LoadError.VERSION),
+        (HEADER[:4] + b"\x01" + HEADER[5:], LoadError.VERSION),
         (HEADER[:5] + bytes(4) + REST, LoadError.ENGINE),
-        (b"X" + HEADER[1:4] + b"\x02" + bytes(4), LoadError.MAGIC),
-        (HEADER[:4] + b"\x02" + bytes(4), LoadError.VERSION),
+        (b"X" + HEADER[1:4] + b"\x01" + bytes(4), LoadError.MAGIC),
+        (HEADER[:4] + b"\x01" + bytes(4), LoadError.VERSION),
         (HEADER + section(9, 0, 0), LoadError.SECTION),
         (HEADER + section(Section.CODEBOOKS, 0, 0), LoadError.SECTION),
         (HEADER + section(Section.WEIGHTS, SPEC.pes, 0), LoadError.SECTION),
@@ -158,7 +210,8 @@ def test_an_accumulator_that_leaves_its_width_is_noticed():
     net = Network(name="loud", layers=layers)
     reference = Reference(spec)
     # What the encoder refuses.
-    assert reference.load(write_image(spec, place(net, spec).contents(spec))) is LoadError.NONE
+    words = Words(placement=place(net, pes=spec.pes, lanes=spec.lanes), spec=spec)
+    assert reference.load(write_image(spec, words.contents())) is LoadError.NONE
     x = SECOND.arrange(np.full((1, 33), net.layers[0].input.highest))
     with pytest.raises(OverflowError, match=r"^an accumulator leaves its 16 bits$"):
         reference.infer(x)
@@ -170,3 +223,9 @@ def test_a_program_that_reads_what_it_did_not_write_is_an_error():
     assert reference.load(seal(image)) is LoadError.NONE
     with pytest.raises(KeyError):
         reference.infer(np.zeros((1, 1, 4), dtype=np.int64))
+    words = Words(placement=place(NET, pes=SPEC.pes, lanes=SPEC.lanes), spec=SPEC).contents()
+    entries = words[Section.WEIGHTS, 2]
+    entries["entry"] = entries["entry"][:-1]
+    assert reference.load(write_image(SPEC, words)) is LoadError.NONE
+    with pytest.raises(IndexError):
+        reference.infer(PROGRAM.arrange(np.zeros((1, 20), dtype=np.int64)))
