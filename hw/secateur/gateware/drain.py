@@ -15,7 +15,7 @@ from secateur.gateware.layout import struct
 from secateur.gateware.pe import ProcessingElement, hold_layout
 from secateur.gateware.requant import Requantizer
 from secateur.gateware.store import x_stream
-from secateur.technology import Memory
+from secateur.technology import portable
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
@@ -180,7 +180,7 @@ class Drain(wiring.Component):
         shape = signed(spec.accumulator_width)
         rounds = [round_, *(Signal.like(round_, name=f"round_{n}") for n in range(1, at["chosen"]))]
         m.d.sync += [late.eq(early) for early, late in itertools.pairwise(rounds)]
-        bias_stage = at["added"] - Memory.LATENCY
+        bias_stage = at["added"] - portable.Memory.LATENCY
         with m.If(rows[bias_stage]):
             m.d.sync += self.bias_address.eq(self.bias_address + 1)
         outputs = Signal(data.ArrayLayout(width, lanes))

@@ -20,12 +20,12 @@ from secateur.gateware.pe import ProcessingElement, codebook_layout
 from secateur.gateware.store import ActivationStore, x_stream
 from secateur.gateware.walk import Walker
 from secateur.image import read_image
-from secateur.technology import PORTABLE, Memory
+from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
     from secateur.program import Program
-    from secateur.technology import Technology
+    from secateur.technology import Technology, portable
 
 __all__ = ["Engine", "monitor_layout", "status_layout"]
 
@@ -257,7 +257,9 @@ class Engine(wiring.Component):
             ]
         return m
 
-    def _program_memory(self, m: Module, kind: Section, loader: Loader, control: Control) -> Memory:
+    def _program_memory(
+        self, m: Module, kind: Section, loader: Loader, control: Control
+    ) -> portable.Memory:
         """Make a memory of the program that the PEs share, connected to the loader."""
         described = memories(self.spec)[kind]
         ram = self.technology.memory(

@@ -12,10 +12,10 @@ from secateur.gateware.cobs import frame_stream
 from secateur.gateware.drain import y_stream
 from secateur.gateware.engine import status_layout
 from secateur.gateware.frame import request_layout
-from secateur.gateware.input import x_stream
 from secateur.gateware.loader import load_stream
 from secateur.gateware.payload import PayloadBuffer, read_layout
 from secateur.gateware.respond import Body, Responder
+from secateur.gateware.store import x_stream
 from secateur.protocol import (
     LOAD,
     PROTOCOL_VERSION,

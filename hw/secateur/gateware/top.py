@@ -15,10 +15,12 @@ from secateur.gateware.frame import FrameReceiver, FrameSender
 from secateur.gateware.terminal import LIMIT_BITS, Terminal
 from secateur.gateware.uart import UartReceiver, UartTransmitter, divisor
 from secateur.protocol import PAYLOAD_RANGE, check_payload, word_size
+from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
     from secateur.program import Program
+    from secateur.technology import Technology
 
 __all__ = ["Top"]
 
@@ -40,6 +42,8 @@ class Top(wiring.Component):
         Largest payload of a request, and largest y, bytes: a power of two from 256 to 65536.
     limit_bits : int
         log2 of the cycles after which the engine is given up.
+    technology : Technology
+        Its cells.
 
     Raises
     ------
@@ -70,6 +74,7 @@ class Top(wiring.Component):
         baud: int,
         max_payload: int = 1024,
         limit_bits: int = LIMIT_BITS,
+        technology: Technology = PORTABLE,
     ) -> None:
         low, high = PAYLOAD_RANGE
         if not low <= max_payload <= high or max_payload & (max_payload - 1):
@@ -79,6 +84,7 @@ class Top(wiring.Component):
         if program is not None:
             check_payload(program, max_payload)
         self.spec, self.program, self.max_payload = spec, program, max_payload
+        self.technology = technology
         self.clock, self.divisor, self.limit_bits = clock, divisor(clock, baud), limit_bits
         super().__init__({
             "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
@@ -96,7 +102,9 @@ class Top(wiring.Component):
         m.submodules.terminal = terminal = Terminal(
             self.spec, size=self.max_payload, clock=self.clock, limit_bits=self.limit_bits
         )
-        m.submodules.engine = engine = Engine(self.spec, program=self.program)
+        m.submodules.engine = engine = Engine(
+            self.spec, program=self.program, technology=self.technology
+        )
         m.submodules.sender = sender = FrameSender()
         m.submodules.encoder = encoder = CobsEncoder()
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)

@@ -168,7 +168,8 @@ class Walker(wiring.Component):
 
         word = read[-1]
         m.d.sync += self.visit.eq(word.valid)
-        for value, visit in zip(self.word, self.o, strict=True):
+        for lane in range(self.spec.lanes):
+            value, visit = self.word[lane], self.o[lane]
             m.d.sync += [
                 visit.tag.eq(word.tag),
                 visit.inference.eq(word.inference),
