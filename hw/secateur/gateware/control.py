@@ -171,14 +171,17 @@ class Control(wiring.Component):
         flying = Signal(range(jobs + 1))  # inferences under way
         undrained = Signal(range(jobs + 1))  # jobs under way
         quiet = Signal()
+        # A cycle late, which shortens the way to x: programs change once no x can begin any more.
+        closed = Signal()
+        m.d.sync += closed.eq(self.commit | (self.begin if spec.banks == 1 else 0))
         may_begin = Signal()
         m.d.comb += [
-            quiet.eq((flying == 0) & ~self.x_begun),
+            quiet.eq((flying == 0) & ~self.x_begun & closed),
             self.running.eq(flying != 0),
             self.loaded.eq(loaded),
             self.bank.eq(bank),
             self.write_bank.eq(~bank if spec.banks == 2 else 0),
-            self.x_open.eq(self.ready & ~self.commit & ~(self.begin if spec.banks == 1 else 0)),
+            self.x_open.eq(self.ready & ~closed),
         ]
         if spec.banks == 2:
             m.d.comb += self.begun.eq(1)

@@ -157,9 +157,19 @@ class Engine(wiring.Component):
         wiring.connect(m, drain.o, wiring.flipped(self.o_y))
         wiring.connect(m, drain.hidden, store.i_hidden)
 
-        # Programs.
-        program = Signal(32, init=self.program.id if self.program else 0, reset_less=True)
+        # Programs. In a memory as everything that differs between them, so that a bitstream gets
+        # another one by initial contents alone.
+        m.submodules.identity = identity = self.technology.memory(
+            unsigned(32),
+            depth=2,
+            banks=spec.banks,
+            init=[self.program.id if self.program else 0],
+        )
         m.d.comb += [
+            identity.read_bank.eq(control.bank),
+            identity.write_bank.eq(control.write_bank),
+            identity.write_word.eq(loader.id),
+            identity.write_enable.eq(control.committed),
             control.begin.eq(loader.begin),
             loader.begun.eq(control.begun),
             control.commit.eq(loader.commit),
@@ -167,10 +177,6 @@ class Engine(wiring.Component):
             layers.read_address.eq(control.layer_address),
             control.layer.eq(layers.read_word),
         ]
-        with m.If(control.committed):
-            m.d.sync += program.eq(loader.id)
-        with m.Elif(~control.loaded):
-            m.d.sync += program.eq(0)
 
         # Jobs. What the queues and the PEs report is registered, since it comes from all of them.
         room = Signal()
@@ -237,7 +243,7 @@ class Engine(wiring.Component):
             self.status.loading.eq(loader.loading),
             self.status.committing.eq(loader.commit | (control.loaded & ~control.ready)),
             self.status.error.eq(loader.error),
-            self.status.program.eq(program),
+            self.status.program.eq(Mux(control.loaded, identity.read_word, 0)),
             self.status.input_words.eq(control.input_words),
             self.status.output_words.eq(control.output_words),
             self.monitor.walking.eq(walker.take_x | walker.take_hidden),
