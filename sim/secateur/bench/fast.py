@@ -100,7 +100,9 @@ def build_fast(
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "dut.v"
     source.write_text(verilog.convert(design, name="dut", emit_src=False), encoding="utf-8")
-    built = build_simulation(tool, [source, *sources], "dut", (), cache, folder / "build.log")
+    built = build_simulation(
+        tool, [source, *sources], "dut", ("-Wno-ASCRANGE",), cache, folder / "build.log"
+    )
     return built / tool.executable("dut")
 
 
