@@ -233,7 +233,8 @@ def _entry(
     codes = [layer.code_width for layer in layers]
     if entry_width is None:
         lowest = max(code + index for code, index in zip(codes, least, strict=True))
-        widths = range(max(lowest, RANGES["entry_width"][0]), max(lowest, max(codes) + high) + 1)
+        lowest = max(lowest, RANGES["entry_width"][0])
+        widths = range(lowest, max(lowest, max(codes) + high) + 1)
         weights = sum(each.weights.size for each in slices)
 
         def cost(width: int) -> tuple[float, int]:

@@ -9,8 +9,9 @@ import enum
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from secateur.container import DIGEST_SIZE, NUMBER_SIZE, PROGRAM_MAGIC, PROGRAM_VERSION
 from secateur.engine import EngineSpec
@@ -19,19 +20,17 @@ from secateur.markdown import table, update
 
 __all__ = ["DEPTHS", "TABLES", "WIDTHS"]
 
-#: Width of every field of a memory word that depends on the engine, in Python, by its parameters.
+#: Width of every field of a memory word that depends on the engine, in Python, by its parameters
+#: and by what the page derives from them.
 WIDTHS = {
-    "source": "log2(activation_depth)",
-    "source_words": "log2(activation_depth) + 1",
-    "destination": "log2(activation_depth)",
+    "source_words": "log2(column_depth) + 1",
     "rows_words": "log2(bias_depth) + 1",
     "column_base": "log2(column_depth)",
     "bias_base": "log2(bias_depth)",
-    "code": "codebook_bits or weight_width",
-    "zeros": "index_width",
-    "start": "log2(weight_depth)",
-    "count": "log2(row_depth) + 1",
-    "bias0": "accumulator_width",
+    "code_extra": "(most_code - least_code).bit_length()",
+    "entry": "entry_width",
+    "count0": "count_width",
+    "bias0": "bias_width",
     "value": "weight_width",
 }
 #: Words of every memory, likewise.
@@ -43,26 +42,22 @@ DEPTHS = {
     Section.CODEBOOKS: "layer_depth << codebook_bits",
 }
 
-DIRECT = EngineSpec(pes=1, lanes=1)
-CODED = EngineSpec(pes=1, lanes=1, codebook_bits=4)
+#: An engine that has every field once.
+SPEC = EngineSpec(pes=1, lanes=1, codebook_bits=4, index_width=5, entry_width=8)
 
 
-def _record(record: Record, coded: Record | None = None) -> str:
-    """Describe a word's fields; ``coded`` is the same word in an engine with codebooks."""
+def _record(record: Record, widths: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Describe a word's fields; ``widths`` are formulas."""
     rows = []
-    for field, other in zip(record.fields, (coded or record).fields, strict=True):
+    for field in record.fields:
         sign = ", two's complement" if field.signed else ""
-        sign += " where weights are direct" if field.signed and not other.signed else ""
-        width = WIDTHS.get(field.name, field.width) if coded else field.width
+        width = widths.get(field.name, field.width)
         rows.append((f"`{field.name}`", f"`{width}`", field.meaning + sign))
     return table(("field", "bits", "meaning"), *rows)
 
 
 def _memory(section: Section) -> str:
-    coded = memories(CODED)[section].record
-    return _record(
-        memories(DIRECT)[section].record if section in memories(DIRECT) else coded, coded
-    )
+    return _record(memories(SPEC)[section].record, WIDTHS)
 
 
 def _enumeration(kind: type[enum.IntEnum]) -> str:
@@ -85,7 +80,7 @@ def _sections() -> str:
                 f"`{DEPTHS[section]}`",
                 "each PE" if memory.per_pe else "the engine",
             )
-            for section, memory in sorted(memories(CODED).items())
+            for section, memory in sorted(memories(SPEC).items())
         ),
     )
 

@@ -75,7 +75,7 @@ class Program:
         return self.layers[-1].order
 
     @property
-    def _words(self) -> list[int]:
+    def words(self) -> list[int]:
         """Words of the input, then of each layer's output."""
         orders = [self.input_order, *(layer.order for layer in self.layers)]
         return [-(-len(order) // self.spec.lanes) for order in orders]
@@ -83,12 +83,12 @@ class Program:
     @property
     def input_words(self) -> int:
         """Words of ``lanes`` activations that the engine takes per inference."""
-        return self._words[0]
+        return self.words[0]
 
     @property
     def output_words(self) -> int:
         """Words of ``lanes`` activations that the engine gives per inference."""
-        return self._words[-1]
+        return self.words[-1]
 
     def arrange(self, x: NDArray[np.int64]) -> NDArray[np.int64]:
         """Turn network inputs into words of the x stream.
@@ -162,7 +162,7 @@ class Program:
         return self._bits()[1]
 
     def _bits(self) -> tuple[dict[str, int], dict[str, int]]:
-        spec, words = self.spec, self._words
+        spec, words = self.spec, self.words
         kinds = memories(spec)
         entries = sum(layer.entries for layer in self.layers)
         codebooks = len(self.layers) << spec.codebook_bits if spec.codebook_bits else 0
@@ -214,7 +214,7 @@ class Program:
         """Tell whether the description is that of the image's contents."""
         table = contents.get((Section.LAYERS, 0), {})
         found = [[*table.get(name, ())] for name in ("source_words", "rows_words")]
-        if found != [self._words[:-1], self._words[1:]]:
+        if found != [self.words[:-1], self.words[1:]]:
             return False
         try:
             streams = streams_in(self.spec, contents)

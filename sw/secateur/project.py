@@ -53,7 +53,7 @@ class Project(Settings):
     >>> project.settings("seed", "network")
     {'network': {'architecture': 'perceptron', 'checkpoint': None, 'hidden': [16]}, 'seed': 1}
     >>> project.engine.fit_arguments()
-    {'pes': 8, 'index_width': 4, 'queue_depth': 8, 'banks': 2}
+    {'pes': 8, 'padding': 0.05, 'queue_depth': 8, 'banks': 2, 'accumulator_memories': 2}
     """
 
     name: str = Field(
@@ -140,7 +140,7 @@ class Project(Settings):
     @property
     def groups(self) -> int:
         """Groups of rows, dealt in turn, that pruning leaves equally many weights."""
-        return self.engine.pes if self.prune.balance else 1
+        return self.engine.groups if self.prune.balance else 1
 
     def fitting(self, device: str) -> Project:
         """Give the same project with ``prune.fit`` as the target of pruning, and no other.

@@ -88,7 +88,7 @@ def prune(
     module : nn.Module
         Any supported module; it is left as it is.
     project : Project
-        ``prune``, ``train`` and ``seed`` decide, and ``engine.pes`` where balance is asked for.
+        ``prune``, ``train`` and ``seed`` decide, and ``engine`` where balance is asked for.
     dataset : Dataset, optional
         Nothing is learnt from its watched split. Without data there is no retraining.
     progress : callable

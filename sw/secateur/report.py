@@ -46,7 +46,8 @@ def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
     -------
     dict
         ``accuracy`` (fractions of the test split), ``layers``, ``bit_exact``, ``cycles`` (mean
-        over the images simulated), ``storage`` (bits), ``synthesis`` (by device), and ``missing``
+        over the images simulated), ``storage`` (bits; those of
+        memories that are left free apart), ``synthesis`` (by device), and ``missing``
         (stages that were not run, whose values are None).
 
     Raises
@@ -79,6 +80,7 @@ def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
         "storage": {
             "bits_per_weight": round(program.bits_per_weight, 3) if program else None,
             "bits": program.storage() if program else {},
+            "unused": program.unused() if program else {},
         },
         "synthesis": {device: synthesis} if device else {},
         "missing": [
@@ -140,7 +142,8 @@ def _layers(
             f"the results belong to different networks, with the layers {known}; run the stages "
             "again from the first one that changed"
         )
-    keys = ("weights", "nonzeros", "stored_bits", "padding", "cycles", "ideal", "model")
+    keys = ("weights", "nonzeros", "code_bits", "index_bits", "stored_bits", "padding")
+    keys += ("cycles", "ideal", "model")
     layers = []
     for name in known[0] if known else []:
         facts = {key: value for part in parts for key, value in part.get(name, {}).items()}
@@ -156,17 +159,18 @@ def _program_layers(program: Program) -> dict[str, dict[str, Any]]:
     """Describe a program's layers; their stored bits add up to all that it stores."""
     spec = program.spec
     widths = {section: memory.record.width for section, memory in memories(spec).items()}
-    lengths = [len(program.input_order), *(len(layer.order) for layer in program.layers)]
-    words = [-(-length // spec.lanes) for length in lengths]
+    words = program.words
     codebook = spec.weight_width << spec.codebook_bits if spec.codebook_bits else 0
     return {
         layer.name: {
             "weights": layer.rows * layer.columns,
             "nonzeros": layer.nonzeros,
             "padding": layer.padding,
+            "code_bits": layer.code_width,
+            "index_bits": spec.entry_width - layer.code_width,
             "stored_bits": layer.entries * widths[Section.WEIGHTS]
-            + words[index] * spec.lanes * spec.pes * widths[Section.COLUMNS]
-            + words[index + 1] * widths[Section.BIASES]
+            + words[index] * widths[Section.COLUMNS]
+            + words[index + 1] * spec.lanes // spec.drain_lanes * widths[Section.BIASES]
             + widths[Section.LAYERS]
             + codebook,
         }

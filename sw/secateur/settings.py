@@ -37,6 +37,9 @@ _Quality = Annotated[float, Field(strict=True, ge=0, le=10)]
 _Density = Annotated[float, Field(strict=True, gt=0, le=1)]
 _RATE_RULE = "a number above 0, at most 10"
 _Part = Annotated[float, Field(strict=True, gt=0, lt=1)]
+_Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
+_LOW, _HIGH = RANGES["index_width"]
+_Index = Annotated[int, Field(strict=True, ge=_LOW, le=_HIGH)]
 
 
 def integer(default: int | None, low: int, high: int) -> Any:
@@ -212,7 +215,8 @@ class PruneSettings(Settings):
         Whether convolutions are frozen in the first half of a round's epochs and fully connected
         layers in the second (section 3.3).
     balance : bool
-        Whether the rows of each processing element, dealt in turn, keep equally many weights.
+        Whether the rows of each group of processing elements, dealt in turn, keep equally many
+        weights.
     """
 
     quality: _Quality | tuple[_Quality, ...] | None = Field(
@@ -297,15 +301,31 @@ class QuantizeSettings(Settings):
 class EngineSettings(Settings):
     """The engine's size; fields as in :class:`secateur.engine.EngineSpec`.
 
-    What is absent is the smallest that holds the network.
+    What is absent is the smallest that holds the network, as :func:`secateur.encode.fit` says.
+
+    Parameters
+    ----------
+    index_width : int or dict of str to int, optional
+        Bits of the index of every layer, or at least those of layers by name.
+    padding : float
+        Share of all entries that may be padding, where ``entry_width`` is chosen.
     """
 
     pes: int = _engine("pes", 8)
     lanes: _PowerOfTwo | None = _engine("lanes")
-    index_width: int = _engine("index_width", 4)
+    index_width: _Index | dict[str, _Index] | None = Field(
+        None,
+        description=f"an integer between {_LOW} and {_HIGH}, or a table of those by layer",
+    )
+    entry_width: int | None = _engine("entry_width")
+    padding: _Share = Field(0.05, description="a number from 0, below 1")
     queue_depth: _PowerOfTwo = _engine("queue_depth", 8)
     banks: int = _engine("banks", 2)
+    jobs: _PowerOfTwo | None = _engine("jobs")
+    accumulator_memories: int = _engine("accumulator_memories", 2)
     accumulator_width: int | None = _engine("accumulator_width")
+    bias_width: int | None = _engine("bias_width")
+    count_width: int | None = _engine("count_width")
     weight_depth: _PowerOfTwo | None = _engine("weight_depth")
     column_depth: _PowerOfTwo | None = _engine("column_depth")
     row_depth: _PowerOfTwo | None = _engine("row_depth")
@@ -322,7 +342,12 @@ class EngineSettings(Settings):
             )
         return self
 
-    def fit_arguments(self) -> dict[str, int]:
+    @property
+    def groups(self) -> int:
+        """Groups that the engine deals rows to, in turn."""
+        return self.pes // (self.lanes or default_lanes(self.pes))
+
+    def fit_arguments(self) -> dict[str, Any]:
         """Keyword arguments for :func:`secateur.encode.fit`: every field that is given."""
         return self.model_dump(exclude_none=True)
 

@@ -278,8 +278,8 @@ ENCODE = Stage(
     name="encode",
     summary="pack the weights that are left into a program for the engine",
     description=(
-        "Deal the rows of each layer to the processing elements and pack the weights that are "
-        "left. What the project does not say about the engine is the smallest that holds the "
+        "Deal the rows of each layer to groups of processing elements and pack the weights that "
+        "are left. What the project does not say about the engine is the smallest that holds the "
         "network."
     ),
     example="secateur encode examples/digits.toml build/network.safetensors -o build/program.sct",
