@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from secateur.device import DEVICES, find_device
 from secateur.errors import BadInputError
-from secateur.format import Section, memories
+from secateur.format import memories
 from secateur.gateware.column import IN_FLIGHT
-from secateur.gateware.memory import DISTRIBUTED_WORDS
 from secateur.protocol import word_size
+from secateur.technology.portable import DISTRIBUTED_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,8 +76,9 @@ def _memories(spec: EngineSpec) -> Iterator[tuple[int, int, int]]:
     """Depth in words, width in bits and number of each kind of memory of an engine."""
     for kind in memories(spec).values():
         yield kind.depth * spec.banks, kind.record.width, spec.pes if kind.per_pe else 1
-    yield spec.activation_depth, spec.lanes * spec.activation_width, 1
-    yield spec.row_depth, spec.accumulator_width, spec.pes
+    yield 2 * spec.activation_depth, spec.lanes * spec.activation_width, 1
+    sums = spec.row_depth * spec.jobs // spec.accumulator_memories
+    yield sums, spec.accumulator_width, spec.pes * spec.accumulator_memories
 
 
 def require_possible(spec: EngineSpec) -> None:
@@ -114,25 +115,28 @@ def features(spec: EngineSpec) -> dict[str, int]:
     """Measure what the LUTs of an engine grow with.
 
     ``one`` is the UART and control, ``lane`` the drain's bits, ``pe`` the PEs, ``sum`` and
-    ``product`` the bits of their adders and operands, ``ram`` distributed RAMs of 16 x 4 bits,
-    ``block`` the accumulators' bits where these lie in block RAM, which has longer addresses and,
-    in Yosys's mapping, logic around its port.
+    ``second`` the bits of their adders, and again of those with two memories, ``ram`` distributed
+    RAMs of 16 x 4 bits, ``pointer`` the bits of the addresses in flight.
     """
-    column = memories(spec)[Section.COLUMNS].record.width
-    queue = -(-(spec.queue_depth + IN_FLIGHT) // 16) * -(-(column + spec.activation_width + 1) // 4)
-    sums = sum(
+    address = (spec.weight_depth - 1).bit_length()
+    queued = address + spec.count_width + spec.activation_width + 2 + spec.jobs.bit_length() - 1
+    queue = -(-(spec.queue_depth + IN_FLIGHT - 1) // 16) * -(-queued // 4)
+    codes = spec.jobs << spec.codebook_bits if spec.codebook_bits else 0
+    codebook = -(-codes // 16) * -(-spec.weight_width // 4)
+    small = sum(
         -(-depth // 16) * -(-width // 4) * count
         for depth, width, count in _memories(spec)
         if depth <= DISTRIBUTED_WORDS
     )
+    sums = spec.pes * spec.accumulator_width
     return {
         "one": 1,
-        "lane": spec.lanes * spec.accumulator_width,
+        "lane": spec.drain_lanes * spec.accumulator_width,
         "pe": spec.pes,
-        "sum": spec.pes * spec.accumulator_width,
-        "product": spec.pes * (spec.activation_width + spec.weight_width),
-        "ram": spec.pes * queue + sums,
-        "block": spec.pes * spec.accumulator_width * (spec.row_depth > DISTRIBUTED_WORDS),
+        "sum": sums,
+        "second": sums * (spec.accumulator_memories - 1),
+        "ram": spec.pes * (queue + codebook) + small,
+        "pointer": spec.pes * spec.jobs * address,
     }
 
 
