@@ -139,9 +139,10 @@ class Accumulator(wiring.Component):
             read = Mux(memory_of(slot[2]), memories[1].read_word, read)
         summand = Signal(shape)
         m.d.comb += summand.eq(Mux(near_2, total, Mux(kept_2, kept, read)))
-        m.d.sync += total.eq(Mux(valid[2], summand + multiplier.product, 0))
+        added = summand + multiplier.product
+        m.d.sync += total.eq(Mux(valid[2], added, 0) if count == 1 else added)
 
-        # Cycle 3: store. Without a product the total is zero.
+        # Cycle 3: store. In a cycle without a product, a slot may be cleared.
         captured = []
         for index, ram in enumerate(memories):
             m.submodules[f"sums_{index}"] = ram

@@ -186,9 +186,10 @@ class Control(wiring.Component):
         if spec.banks == 2:
             m.d.comb += self.begun.eq(1)
 
-        # Where every inference under way has come to; the oldest of those that wait for their next
+        # Where every inference under way has come to, with how long an output; the oldest of those that wait for their next
         # layer; how many outputs and inputs wait complete, less those that were begun before.
         progress = Array(Signal(range(spec.layer_depth), name=f"progress_{n}") for n in range(jobs))
+        made = Array(Signal.like(self.layer.rows_words, name=f"made_{n}") for n in range(jobs))
         newest = Signal(range(jobs))
         pending = Array(Signal(range(jobs), name=f"pending_{n}") for n in range(jobs))
         oldest = Signal(range(jobs))
@@ -226,6 +227,14 @@ class Control(wiring.Component):
             # A table without a last layer ends where it ends, so that no program hangs the engine.
             last_next.eq(self.layer.last | (layer_next == last_layer)),
         ]
+        # Likewise, there is a word of everything, and hidden outputs fit.
+        source_words = self.layer.source_words | (self.layer.source_words == 0)
+        room = spec.activation_depth // jobs
+
+        def rows_words(last: Value) -> Value:
+            words = self.layer.rows_words | (self.layer.rows_words == 0)
+            return Mux(~last & (words > room), room, words)
+
         is_last = Signal()
         counting = Signal()
         code_valid = Signal(2)
@@ -266,7 +275,11 @@ class Control(wiring.Component):
                 m.next = "keep layer"
             with m.State("keep layer"):
                 m.d.sync += [
-                    self.walk_job.words.eq(self.layer.source_words),
+                    # What was made is what is consumed, whatever the table says.
+                    self.walk_job.words.eq(
+                        Mux(self.walk_job.hidden, made[inference], source_words)
+                    ),
+                    made[inference].eq(rows_words(last_next)),
                     self.walk_job.column.eq(self.layer.column_base),
                     self.walk_job.signed.eq(self.layer.input_signed),
                     self.tag_layers[tag].eq(layer_next),
@@ -306,11 +319,11 @@ class Control(wiring.Component):
             with m.State("wait layer"):
                 m.next = "keep layer"
             with m.State("keep layer"):
+                last = self.layer.last | (self.tag_layers[self.drain_tag] == last_layer)
                 m.d.sync += [
                     self.drain_layer.eq(self.layer),
-                    self.drain_layer.last.eq(
-                        self.layer.last | (self.tag_layers[self.drain_tag] == last_layer)
-                    ),
+                    self.drain_layer.last.eq(last),
+                    self.drain_layer.rows_words.eq(rows_words(last)),
                 ]
                 m.next = "start"
             with m.State("start"):
@@ -364,7 +377,7 @@ class Control(wiring.Component):
                 m.next = "keep shape"
             with m.State("keep shape"):
                 with m.If(shape_layer == 0):
-                    m.d.sync += self.input_words.eq(self.layer.source_words)
+                    m.d.sync += self.input_words.eq(source_words)
                 with m.If(self.layer.last | (shape_layer == last_layer)):
                     m.d.sync += [
                         self.output_words.eq(self.layer.rows_words),

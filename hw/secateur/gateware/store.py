@@ -41,13 +41,13 @@ class ActivationStore(wiring.Component):
     i_x, i_hidden : In(x_stream(spec))
         Words to keep.
     words : In
-        Words of an x; held while ``begun``.
+        Words of an x; held while ``begun``, and from two cycles before ``open`` on.
     open : In(1)
         An x may begin.
     begun : Out(1)
         Words of x are there, or an x is incomplete.
     complete : Out(1)
-        Strobe: an x is complete.
+        Strobe: an x was completed in the cycle before.
     x_there, hidden_there : Out(1)
         A word can be read.
     take_x, take_hidden : In(1)
@@ -125,9 +125,6 @@ class ActivationStore(wiring.Component):
             self.i_hidden.ready.eq(~hidden_full),
             put_x.eq(self.i_x.valid & self.i_x.ready),
             self.i_x.ready.eq(~x_full & ~put_hidden & (self.open | inside)),
-            # Not an equality: a program that says 0 words must not take x for ever.
-            last.eq(position + 1 >= self.words),
-            self.complete.eq(put_x & last),
             self.begun.eq(inside | x_there),
             self.x_there.eq(x_there),
             self.hidden_there.eq(hidden_there),
@@ -139,6 +136,15 @@ class ActivationStore(wiring.Component):
             ram.read_address.eq(Mux(self.take_hidden, Cat(hidden_read, 1), Cat(x_read, 0))),
             self.word.eq(ram.read_word),
         ]
+        m.d.sync += self.complete.eq(put_x & last)
+        # `last` is known before the word comes. Not an equality: a program that says 0 words must not
+        # take x for ever.
         with m.If(put_x):
-            m.d.sync += [position.eq(Mux(last, 0, position + 1)), inside.eq(~last)]
+            m.d.sync += [
+                position.eq(Mux(last, 0, position + 1)),
+                inside.eq(~last),
+                last.eq(Mux(last, self.words < 2, position + 2 >= self.words)),
+            ]
+        with m.Elif(~inside):
+            m.d.sync += last.eq(self.words < 2)
         return m

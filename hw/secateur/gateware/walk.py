@@ -24,7 +24,7 @@ def job_layout(spec: EngineSpec) -> data.StructLayout:
         "tag": range(spec.jobs),  # set of accumulators that it uses
         "inference": range(spec.jobs),  # which of those under way
         "hidden": 1,  # its input is a layer's output, not x
-        "words": layer["source_words"],  # of its input
+        "words": max(layer["source_words"], layer["rows_words"]),  # of its input
         "column": layer["column_base"],  # address of the first one's counts
         "signed": layer["input_signed"],
     })
