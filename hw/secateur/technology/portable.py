@@ -79,6 +79,16 @@ class Memory(wiring.Component):
         """Join an address in a bank and the bank to an address below ``words``."""
         return Cat(low, bank) if self.banks == 2 else low
 
+    @classmethod
+    def cells(
+        cls, width: int, *, depth: int, banks: int = 1, filled: bool = False
+    ) -> dict[str, int]:
+        """Count the hard cells, by their kind, of a memory of words of ``width`` bits.
+
+        ``filled`` says whether it has initial words. Here only Yosys knows.
+        """
+        return {}
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         small = self.words <= DISTRIBUTED_WORDS

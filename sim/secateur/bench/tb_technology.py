@@ -1,0 +1,83 @@
+"""cocotb test bench: the memories and multipliers of every technology, side by side.
+
+The environment variable ``CASES`` names a file of the cases, see ``tests/netlist/test_technology.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge
+
+#: Cycles of random traffic, and cycles from operands or addresses to results.
+CYCLES, LATENCY = 3000, 2
+CASES = json.loads(Path(os.environ["CASES"]).read_text())
+
+
+@cocotb.test()
+async def memories(dut: Any) -> None:
+    """Every word that is defined equals the one in a list of words, from the initial ones on."""
+    rng = random.Random(1)
+    Clock(dut.clk, 10, unit="ns").start()
+    words = {
+        case["name"]: case["init"] + [0] * (case["words"] - len(case["init"]))
+        for case in CASES["memories"]
+    }
+    expected: list[dict[str, int | None]] = []
+    read = 0
+    for cycle in range(CYCLES):
+        # The first cycles read what is initial at the ends and in between; then writes come close
+        # to reads.
+        recent = read
+        read = rng.choice((0, -1, rng.getrandbits(20), recent, recent + 1)) & 0xFFFFF
+        write = rng.choice((recent, read, read + 1, rng.getrandbits(20), 0, -1)) & 0xFFFFF
+        enable = int(cycle > CYCLES // 4 and rng.random() < 0.6)
+        data = rng.getrandbits(len(dut.write_word))
+        dut.read_address.value, dut.write_address.value = read, write
+        dut.write_enable.value, dut.write_word.value = enable, data
+        want = {}
+        for case in CASES["memories"]:
+            name, size = case["name"], case["words"]
+            lost = enable and (case["single"] or write % size == read % size)
+            want[name] = None if lost else words[name][read % size]
+            if enable:
+                words[name][write % size] = data & ((1 << case["width"]) - 1)
+        expected.append(want)
+        await FallingEdge(dut.clk)
+        if cycle + 1 >= LATENCY:
+            for name, word in expected[cycle + 1 - LATENCY].items():
+                if word is not None:
+                    got = int(getattr(dut, name).value)  # of one bit it is another class
+                    assert got == word, f"cycle {cycle}: {name} reads {got:#x}, not {word:#x}"
+
+
+@cocotb.test()
+async def multipliers(dut: Any) -> None:
+    """Every product is that of Python, extremes among the operands."""
+    rng = random.Random(2)
+    Clock(dut.clk, 10, unit="ns").start()
+    expected: list[dict[str, int]] = []
+    for cycle in range(CYCLES):
+        a, b = (rng.choice((0, -1, 1, rng.getrandbits(20))) & 0xFFFFF for _ in range(2))
+        if rng.random() < 0.3:
+            a, b = (rng.choice((1, -1)) << rng.randrange(20) & 0xFFFFF for _ in range(2))
+        dut.a.value, dut.b.value = a, b
+        want = {}
+        for case in CASES["multipliers"]:
+            operands = [
+                ((value & (1 << width) - 1) ^ 1 << width - 1) - (1 << width - 1)
+                for value, width in ((a, case["a"]), (b, case["b"]))
+            ]
+            want[case["name"]] = operands[0] * operands[1]
+        expected.append(want)
+        await FallingEdge(dut.clk)
+        if cycle + 1 >= LATENCY:
+            for name, product in expected[cycle + 1 - LATENCY].items():
+                got = getattr(dut, name).value.to_signed()
+                assert got == product, f"cycle {cycle}: {name} is {got}, not {product}"
