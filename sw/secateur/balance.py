@@ -149,7 +149,7 @@ def _exchange(
     change += ((a * a).sum(axis=2) - (a * gap[:, None]).sum(axis=2))[:, :, None]
     change += ((b * b).sum(axis=2) + (b * gap[:, None]).sum(axis=2))[:, None, :]
     # Where both groups miss a row, neither may give its own away.
-    missing = (dealt >= rows).any(axis=0)
+    missing: NDArray[np.bool] = np.any(dealt >= rows, axis=0)
     both = (missing[first] & missing[second])[:, None]
     worst = np.iinfo(np.int64).max
     change[(both & (mine >= rows))[:, :, None] | (both & (theirs >= rows))[:, None, :]] = worst

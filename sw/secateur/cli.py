@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from contextlib import nullcontext
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ __all__ = ["command", "main"]
 
 #: Where artefacts are read from and written to if nothing else is said.
 FOLDER = Path("build")
+
+#: The entry point by which whoever knows bitstreams puts another program into one.
+GROUP = "secateur.program"
 
 #: Caches of tools, in the folder that `make setup` fills, by the variables that move them there.
 CACHES = {"YOWASP_CACHE_DIR": "yowasp", "MPLCONFIGDIR": "matplotlib"}
@@ -215,12 +219,55 @@ def _build_command(stages: Mapping[str, Stage]) -> click.Command:
     )
 
 
+def _program_command(stage: Stage) -> click.Command:
+    """Make the subcommand that goes the last part of the way again, without a project."""
+    program, placed = stage.inputs
+
+    def callback(weights: Path, folder: Path, output: Path) -> None:
+        inputs = {program: weights, placed: folder / placed}
+        with _display().step(stage.name) as progress:
+            (written,) = run_alone(stage, Project(name=stage.name), inputs, output, progress)
+        click.echo(written)
+
+    text = f"{stage.description}\n\n\b\nReads: {program}, {placed}\nWrites: {stage.outputs[0]}"
+    return click.Command(
+        stage.name,
+        callback=callback,
+        short_help=stage.summary,
+        help=f"{text}\n\n\b\nExample:\n  {stage.example}",
+        params=[
+            click.Option(
+                ["--weights"],
+                metavar=program.upper(),
+                required=True,
+                type=click.Path(path_type=Path),
+                help="The program that the bitstream gets.",
+            ),
+            click.Option(
+                ["--from", "folder"],
+                type=click.Path(path_type=Path, file_okay=False),
+                default=FOLDER,
+                show_default=True,
+                help=f"Where {placed} is.",
+            ),
+            click.Option(
+                ["-o", "--output"],
+                type=click.Path(path_type=Path, dir_okay=False),
+                default=FOLDER / stage.outputs[0],
+                show_default=True,
+                help="File to write.",
+            ),
+        ],
+    )
+
+
 def command(stages: Mapping[str, Stage] | None = None) -> click.Group:
     """Make the command ``secateur`` from ``stages``, by default the installed ones."""
     stages = find_stages() if stages is None else stages
     makers = {artefact: stage.name for stage in stages.values() for artefact in stage.outputs}
     commands = [_build_command(stages)]
     commands += [_stage_command(stage, makers) for stage in stages.values()]
+    commands += [_program_command(point.load()) for point in entry_points(group=GROUP)]
     group = _Commands(
         "secateur",
         help=HELP,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secateur.description import ProgramLayer
-from secateur.engine import POWERS_OF_TWO, RANGES, EngineSpec, default_lanes
+from secateur.engine import POWERS_OF_TWO, RANGES, EngineSpec, check_range, default_lanes
 from secateur.errors import BadInputError
 from secateur.image import write_image
 from secateur.placement import place
@@ -119,7 +119,7 @@ def fit(
     spec = _with(base, formats, given)
     _check_formats(placement.layers, spec)
 
-    spec = replace(spec, **_entry(placement, spec, index_width, padding, given.get("entry_width")))
+    spec = replace(spec, **_entry(placement, index_width, padding, given.get("entry_width")))
     rows = given.get("row_depth", _power(placement.row_depth))
     spec = _with(spec, {"jobs": 4 if 2 * rows > DISTRIBUTED else 2}, given)
     words = Words(placement=placement, spec=spec)
@@ -209,7 +209,6 @@ def _with(spec: EngineSpec, fields: Mapping[str, int], given: Mapping[str, int])
 
 def _entry(
     placement: Placement,
-    spec: EngineSpec,
     index_width: int | Mapping[str, int] | None,
     padding: float,
     entry_width: int | None,
@@ -229,7 +228,7 @@ def _entry(
     else:
         least = [table.get(name, low) for name in names]
     for value in least:
-        replace(spec, index_width=value)  # refuses what is out of range
+        check_range("index_width", value)
     codes = [layer.code_width for layer in layers]
     if entry_width is None:
         lowest = max(code + index for code, index in zip(codes, least, strict=True))

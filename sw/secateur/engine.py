@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from secateur.errors import BadInputError
 
-__all__ = ["EngineSpec", "default_lanes"]
+__all__ = ["EngineSpec", "check_range", "default_lanes"]
 
 #: Allowed range of each plain field, inclusive.
 RANGES = {
@@ -47,6 +47,19 @@ POWERS_OF_TWO = (
     "layer_depth",
     "jobs",
 )
+
+
+def check_range(name: str, value: int) -> None:
+    """Refuse what no engine has.
+
+    Raises
+    ------
+    BadInputError
+        If the value is out of the field's range.
+    """
+    low, high = RANGES[name]
+    if type(value) is not int or not low <= value <= high:
+        raise BadInputError(f"{name} must be an integer between {low} and {high}, not {value!r}")
 
 
 def default_lanes(pes: int) -> int:
@@ -139,12 +152,8 @@ class EngineSpec:
     accumulator_memories: int = 1
 
     def __post_init__(self) -> None:
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high:
-                raise BadInputError(
-                    f"{name} must be an integer between {low} and {high}, not {value!r}"
-                )
+        for name in RANGES:
+            check_range(name, getattr(self, name))
         for name in POWERS_OF_TWO:
             value = getattr(self, name)
             if value & (value - 1):

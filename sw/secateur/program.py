@@ -229,7 +229,10 @@ class Program:
             ]
             extra = int(table["code_extra"][index]) if "code_extra" in table else 0
             counted = layer.entries, layer.padding, layer.code_width - self.spec.code_widths[0]
-            possible = layer.weights <= layer.nonzeros <= layer.rows * layer.columns
+            possible = (
+                layer.code_width in self.spec.code_widths
+                and layer.weights <= layer.nonzeros <= layer.rows * layer.columns
+            )
             if (
                 counted != (entries.entries, entries.padding, extra)
                 or not possible

@@ -66,7 +66,6 @@ def percent(value: float | None) -> str:
 LAYER_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("weights", "weights", number),
     ("non-zeros", "nonzeros", number),
-    ("code bits", "code_bits", number),
     ("index bits", "index_bits", number),
     ("stored bits", "stored_bits", number),
     ("cycles", "cycles", number),

@@ -63,9 +63,9 @@ class Words:
                 min(int(bias.min()) for bias in biases), max(int(bias.max()) for bias in biases)
             ),
             "weight_depth": int(entries.max()),
+            "row_depth": self.placement.row_depth,
             "count_width": max(int(s.counts.max()) for s in self.streams).bit_length(),
             "column_depth": sum(words[:-1]),
-            "row_depth": self.placement.row_depth,
             "activation_depth": spec.jobs * max(words[1:-1], default=0),
             "bias_depth": sum(words[1:]) * spec.lanes // spec.drain_lanes,
             "layer_depth": len(layers),

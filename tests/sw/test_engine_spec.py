@@ -1,5 +1,6 @@
 """What an engine may be."""
 
+import contextlib
 import re
 
 import pytest
@@ -20,8 +21,9 @@ def test_ranges(field: str) -> None:
 
 @pytest.mark.parametrize("field", POWERS_OF_TWO)
 def test_powers_of_two(field: str) -> None:
-    with pytest.raises(BadInputError, match=f"^{field} must be a power of two, not 6$"):
-        EngineSpec(**{"pes": 12, "lanes": 4, field: 6})
+    odd = min(6, RANGES[field][1] - 1)
+    with pytest.raises(BadInputError, match=f"^{field} must be a power of two, not {odd}$"):
+        EngineSpec(**{"pes": 12, "lanes": 4, field: odd})
 
 
 def test_lanes_divide_pes() -> None:
@@ -34,8 +36,52 @@ def test_default_lanes_are_allowed(pes: int) -> None:
     assert EngineSpec(pes=pes, lanes=default_lanes(pes)).lanes <= 4
 
 
+def test_an_entry_is_no_wider_than_its_parts() -> None:
+    message = (
+        "entry_width must be at most the largest code's and the largest index's bits (4 + 3), not 8"
+    )
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        EngineSpec(pes=4, lanes=4, codebook_bits=4, index_width=3, entry_width=8)
+    assert EngineSpec(
+        pes=4, lanes=4, codebook_bits=4, index_width=3, entry_width=7
+    ).code_widths == range(4, 5)
+
+
+def test_a_bias_is_no_wider_than_an_accumulator() -> None:
+    message = "bias_width must be at most accumulator_width (16), not 17"
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        EngineSpec(pes=4, lanes=4, accumulator_width=16, bias_width=17)
+
+
+@pytest.mark.parametrize("codebook_bits", [0, 1, 4, 6])
+@pytest.mark.parametrize("index_width", range(1, 9))
+def test_every_entry_leaves_a_code_and_an_index(codebook_bits: int, index_width: int) -> None:
+    largest = codebook_bits or 8
+    for entry_width in range(3, largest + index_width + 1):
+        spec = EngineSpec(
+            pes=1,
+            lanes=1,
+            codebook_bits=codebook_bits,
+            index_width=index_width,
+            entry_width=entry_width,
+        )
+        possible = [
+            code for code in range(1, largest + 1) if 1 <= entry_width - code <= index_width
+        ]
+        assert [*spec.code_widths] == possible
+
+
+@pytest.mark.parametrize(
+    ("pes", "lanes", "groups", "drain_lanes"),
+    [(1, 1, 1, 1), (16, 4, 4, 4), (16, 8, 2, 2), (24, 4, 6, 2), (12, 4, 3, 1), (256, 4, 64, 4)],
+)
+def test_groups_and_lanes(pes: int, lanes: int, groups: int, drain_lanes: int) -> None:
+    spec = EngineSpec(pes=pes, lanes=lanes)
+    assert (spec.groups, spec.drain_lanes) == (groups, drain_lanes)
+
+
 def test_dict_and_back() -> None:
-    spec = EngineSpec(pes=4, lanes=2, codebook_bits=4)
+    spec = EngineSpec(pes=4, lanes=2, codebook_bits=4, entry_width=8)
     assert EngineSpec.from_dict(spec.to_dict()) == spec
     for odd in ({"pes": 4}, {**spec.to_dict(), "speed": 1}):
         with pytest.raises(
@@ -46,15 +92,14 @@ def test_dict_and_back() -> None:
 
 def test_every_field_changes_the_fingerprint() -> None:
     """An image for an engine that differs anywhere is for another engine."""
-    spec = EngineSpec(pes=8, lanes=4, codebook_bits=4)
-    others = [
-        EngineSpec.from_dict({**spec.to_dict(), name: value})
-        for name, now in spec.to_dict().items()
-        for value in {RANGES[name][0], 4, 8, 16} - {now}
-        if RANGES[name][0] <= value <= RANGES[name][1]
-        and not (name == "lanes" and 8 % value)
-        and not (name == "pes" and value % 4)
-    ]
+    spec = EngineSpec(
+        pes=8, lanes=4, codebook_bits=4, entry_width=7, bias_width=8, accumulator_memories=2
+    )
+    others = []
+    for name, now in spec.to_dict().items():
+        for value in {RANGES[name][0], 1, 4, 8, 16} - {now}:
+            with contextlib.suppress(BadInputError):
+                others.append(EngineSpec.from_dict({**spec.to_dict(), name: value}))
     assert {
         name for o in others for name, v in o.to_dict().items() if v != getattr(spec, name)
     } == {*spec.to_dict()}

@@ -1,5 +1,6 @@
 import enum
 import math
+import re
 import zlib
 from pathlib import Path
 
@@ -25,16 +26,22 @@ from secateur.markdown import update
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
 SPECS = [
     EngineSpec(pes=1, lanes=1),
-    EngineSpec(pes=16, lanes=4, codebook_bits=4, index_width=5, weight_width=9),
+    EngineSpec(
+        pes=16, lanes=4, codebook_bits=4, index_width=5, entry_width=7, weight_width=9,
+        count_width=3, bias_width=12,
+    ),
     EngineSpec(
         pes=256, lanes=64, weight_depth=2, column_depth=2, row_depth=2, activation_depth=4,
-        bias_depth=2, layer_depth=2, accumulator_width=48,
+        bias_depth=2, layer_depth=2, accumulator_width=48, bias_width=48, entry_width=9,
+        index_width=8, count_width=13,
     ),
 ]  # fmt: skip
 
 
 def evaluate(expression, spec):
     names = spec.to_dict() | {"log2": lambda value: int(math.log2(value))}
+    names["least_code"] = max(1, spec.entry_width - spec.index_width)
+    names["most_code"] = min(spec.codebook_bits or spec.weight_width, spec.entry_width - 1)
     return eval(expression, {"__builtins__": {}}, names)
 
 
@@ -86,16 +93,26 @@ def test_the_page_gives_the_widths_and_depths_of_every_engine(spec):
     for section, memory in memories(spec).items():
         assert memory.depth == evaluate(DEPTHS[section], spec)
         for field in memory.record.fields:
-            name = "bias0" if section is Section.BIASES else field.name
+            name = re.sub(r"^(bias|count)\d+$", r"\g<1>0", field.name)
             if name in WIDTHS:
                 assert field.width == evaluate(WIDTHS[name], spec), name
+
+
+def test_fields_of_words_that_are_as_many_as_something_else():
+    for spec in SPECS:
+        kinds = memories(spec)
+        assert len(kinds[Section.COLUMNS].record.fields) == spec.pes
+        assert len(kinds[Section.BIASES].record.fields) == spec.drain_lanes
+        names = [field.name for field in kinds[Section.LAYERS].record.fields]
+        assert ("code_extra" in names) == (len(spec.code_widths) > 1)
 
 
 def test_widths_that_depend_on_the_engine_are_given_by_formulas():
     small, large = (memories(spec) for spec in (SPECS[0], SPECS[2]))
     for section, memory in small.items():
-        for a, b in zip(memory.record.fields, large[section].record.fields, strict=False):
-            assert a.width == b.width or a.name in WIDTHS
+        others = {field.name: field for field in large[section].record.fields}
+        for field in memory.record.fields:
+            assert field.width == others[field.name].width or field.name in WIDTHS
 
 
 def test_the_committed_page_is_up_to_date():
@@ -126,7 +143,7 @@ def test_sections_and_errors_keep_their_numbers():
 
 
 SPEC = SPECS[1]
-ENTRIES = {"code": np.array([3, 15]), "zeros": np.array([0, 31])}
+ENTRIES = {"entry": np.array([3, 127])}
 
 
 def test_read_image_undoes_write_image():
@@ -138,18 +155,16 @@ def test_read_image_undoes_write_image():
     read, size = parse_image(SPEC, image + b"more")
     assert size == len(image)
     assert {key: {k: v.tolist() for k, v in fields.items()} for key, fields in read.items()} == {
-        (Section.WEIGHTS, 15): {"code": [3, 15], "zeros": [0, 31]},
-        (Section.WEIGHTS, 0): {"code": [], "zeros": []},
+        (Section.WEIGHTS, 15): {"entry": [3, 127]},
+        (Section.WEIGHTS, 0): {"entry": []},
     }
 
 
 def test_an_image_byte_by_byte():
     spec = EngineSpec(pes=1, lanes=1)
-    image = write_image(
-        spec, {(Section.WEIGHTS, 0): {"code": np.array([-2]), "zeros": np.array([5])}}
-    )
+    image = write_image(spec, {(Section.WEIGHTS, 0): {"entry": np.array([0x5FE])}})
     assert image[:-4] == (
-        b"SCTR\x01"
+        b"SCTR\x02"
         + spec.fingerprint.to_bytes(4, "little")
         + b"\x02\x00\x01\x00\x00\x00"  # WEIGHTS, PE 0, one word
         + b"\xfe\x05"
@@ -160,12 +175,11 @@ def test_an_image_byte_by_byte():
 def test_later_words_replace_earlier_ones():
     parts = [
         write_image(SPEC, {(Section.WEIGHTS, 2): ENTRIES}),
-        write_image(SPEC, {(Section.WEIGHTS, 2): {"code": np.array([7]), "zeros": np.array([1])}}),
+        write_image(SPEC, {(Section.WEIGHTS, 2): {"entry": np.array([23])}}),
     ]
     body = parts[0][:-10] + parts[1][9:-4]
     image = body + zlib.crc32(body).to_bytes(4, "little")
-    words = read_image(SPEC, image)[Section.WEIGHTS, 2]
-    assert (words["code"].tolist(), words["zeros"].tolist()) == ([7, 15], [1, 31])
+    assert read_image(SPEC, image)[Section.WEIGHTS, 2]["entry"].tolist() == [23, 127]
 
 
 def test_a_refusal_names_its_reason():

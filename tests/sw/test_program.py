@@ -97,10 +97,10 @@ def test_a_length_is_not_believed(path, position):
 
 def test_a_later_version(path):
     whole = bytearray(path.read_bytes())
-    whole[8] = 2
+    whole[8] = 3
     path.write_bytes(whole)
     assert refusal(path) == (
-        f"{path} has version 2 and this Secateur reads 1; update Secateur or make the file again"
+        f"{path} has version 3 and this Secateur reads 2; update Secateur or make the file again"
     )
 
 
@@ -156,6 +156,7 @@ LAYERS = [dataclasses.asdict(layer) for layer in PROGRAM.layers]
                 {"entries": 0, "padding": 0},
                 {"entries": LAYERS[0]["entries"] + 1, "padding": LAYERS[0]["padding"] + 1},
                 {"padding": 10**30},
+                {"code_width": LAYERS[0]["code_width"] + 1},
                 {"nonzeros": -1},
                 {"nonzeros": 601},
                 {"input": {"width": 64, "signed": False}},

@@ -33,10 +33,25 @@ def test_an_empty_file_is_a_project(tmp_path: Path) -> None:
     assert project.checkpoint is None
     assert project.engine.fit_arguments() == {
         "pes": 8,
-        "index_width": 4,
+        "padding": 0.05,
         "queue_depth": 8,
         "banks": 2,
+        "accumulator_memories": 2,
     }
+
+
+def test_an_index_width_by_layer(tmp_path: Path) -> None:
+    project = load(tmp_path, "[engine.index_width]\nfc1 = 5\n'block.fc' = 4")
+    assert project.engine.fit_arguments()["index_width"] == {"fc1": 5, "block.fc": 4}
+    assert project.settings("engine")["engine"]["index_width"] == {"fc1": 5, "block.fc": 4}
+
+
+@pytest.mark.parametrize(("engine", "groups"), [("", 1), ("lanes = 4", 1), ("lanes = 1", 4)])
+def test_balance_is_between_the_groups_of_the_engine(
+    tmp_path: Path, engine: str, groups: int
+) -> None:
+    project = load(tmp_path, f"[prune]\nbalance = true\n[engine]\npes = 4\n{engine}")
+    assert project.groups == groups
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
@@ -84,9 +99,15 @@ learning_rate = 0.001
 pes = 6
 lanes = 2
 index_width = 8
+entry_width = 9
+padding = 0
 queue_depth = 4
 banks = 1
+jobs = 4
+accumulator_memories = 1
 accumulator_width = 48
+bias_width = 2
+count_width = 13
 weight_depth = 2
 column_depth = 2
 row_depth = 2
@@ -128,7 +149,10 @@ baud = 115200
         "checkpoint": None,
     }
     assert settings["synthesize"]["seeds"] == [1, 2]
-    assert EngineSpec(**project.engine.fit_arguments()).weight_depth == 2
+    arguments = project.engine.fit_arguments()
+    assert arguments.pop("padding") == 0
+    assert EngineSpec(**arguments).weight_depth == 2
+    assert (project.engine.groups, project.groups) == (3, 3)
     assert sorted(set(RANGES) - set(EngineSettings.model_fields)) == [
         "activation_width",
         "codebook_bits",
@@ -204,6 +228,21 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ("[engine]\npes = 0", ": engine.pes must be an integer between 1 and 256, not 0"),
         ("[engine]\npes = true", ": engine.pes must be an integer between 1 and 256, not True"),
         ("[engine]\npes = 1.0", ": engine.pes must be an integer between 1 and 256, not 1.0"),
+        (
+            "[engine]\nindex_width = 9",
+            (
+                ": engine.index_width must be an integer between 1 and 8, or a table of those by "
+                "layer, not 9"
+            ),
+        ),
+        (
+            "[engine.index_width]\nfc1 = true",
+            (
+                ": engine.index_width must be an integer between 1 and 8, or a table of those by "
+                "layer, not {'fc1': True}"
+            ),
+        ),
+        ("[engine]\npadding = 1", ": engine.padding must be a number from 0, below 1, not 1"),
         (
             "[engine]\nweight_depth = 3",
             ": engine.weight_depth must be a power of two between 2 and 1048576, not 3",

@@ -261,15 +261,15 @@ def test_smoothly_without_retraining_is_one_cut(dataset: Dataset) -> None:
     assert once.rounds == smooth.rounds
 
 
-def test_balance_gives_every_pe_as_many(dataset: Dataset) -> None:
+def test_balance_gives_every_group_as_many(dataset: Dataset) -> None:
     project = Project.model_validate({
         "name": "a",
         "prune": {"density": 0.3, "balance": True, "rounds": 2, "epochs": 1},
-        "engine": {"pes": 4},
+        "engine": {"pes": 8, "lanes": 2},
     })
     got = prune(module(), project, dataset)
     first = weights(got.module)[0]
-    assert [np.count_nonzero(first[pe::4]) for pe in range(4)] == [9, 9, 9, 9]
+    assert [np.count_nonzero(first[group::4]) for group in range(4)] == [9, 9, 9, 9]
 
 
 def test_retraining_has_a_decay_of_its_own(dataset: Dataset) -> None:

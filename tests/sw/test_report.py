@@ -19,7 +19,7 @@ from secateur.network import Layer, Network
 from secateur.program import Program
 from secateur.project import Project
 from secateur.report import MODEL, collect, report
-from secateur.summary import SOURCES, show
+from secateur.summary import SOURCES, number, show
 
 PROJECT = Project(name="small", seed=7)
 NAMES = ("fc<i>1", "fc2")
@@ -175,6 +175,7 @@ def test_every_required_fact(files: dict[str, Path]) -> None:
         **{"ideal": 33.0, "model": 90.5},
     }
     assert facts["storage"]["bits_per_weight"] == round(program.bits_per_weight, 3)
+    assert facts["storage"]["unused"] == program.unused()
     (synthesis,) = facts["synthesis"].values()
     assert {key: synthesis[key] for key in SYNTHESIS} == SYNTHESIS
     assert facts["missing"] == []
@@ -182,11 +183,14 @@ def test_every_required_fact(files: dict[str, Path]) -> None:
 
 
 def test_layers(files: dict[str, Path]) -> None:
+    program = Program.load(files["program.sct"])
     layers = collect(PROJECT, files)["layers"]
     for layer, expected in zip(layers, network().layers, strict=True):
         left = np.count_nonzero(expected.weights)
         assert (layer["name"], layer["weights"]) == (expected.name, expected.weights.size)
         assert (layer["nonzeros"], layer["density"]) == (left, left / expected.weights.size)
+        assert layer["code_bits"] == expected.code_width
+        assert layer["code_bits"] + layer["index_bits"] == program.spec.entry_width
         assert (layer["cycles"], layer["utilization"]) == (45.0, 16.5 / 45.0)
 
 
@@ -207,6 +211,13 @@ def test_stored_bits_of_the_layers_are_all_there_are(
     facts = collect(PROJECT, files)
     stored = sum(layer["stored_bits"] for layer in facts["layers"])
     assert stored == sum(program.storage().values()) == sum(facts["storage"]["bits"].values())
+
+
+def test_the_page_says_what_memories_leave_free(files: dict[str, Path], tmp_path: Path) -> None:
+    report(PROJECT, files, html=tmp_path / "a.html", data=tmp_path / "a.json")
+    unused = Program.load(files["program.sct"]).unused()
+    told = ", ".join(f"{memory} {number(bits)}" for memory, bits in unused.items())
+    assert f"Left free, in bits: {told}." in " ".join((tmp_path / "a.html").read_text().split())
 
 
 def test_what_was_not_run_is_said_and_not_invented(tmp_path: Path) -> None:
@@ -430,7 +441,7 @@ def test_tables_in_a_terminal(files: dict[str, Path]) -> None:
         ["quantised", "96.00 %"],
         ["RTL", "96.00 %"],
     ]
-    assert [[row[0], row[1], row[2], row[4], row[5]] for row in rows[5:7]] == [
+    assert [[row[0], row[1], row[2], row[5], row[6]] for row in rows[5:7]] == [
         ["fc<i>1", "240", left[0], "45.0", "36.67 %"],
         ["fc2", "60", left[1], "45.0", "36.67 %"],
     ]

@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secateur.streams import decode_matrix, encode_matrix
+from secateur.streams import cut, decode_matrix, encode_matrix
+
+LANES = st.sampled_from([1, 2, 4, 8])
 
 
 @st.composite
@@ -16,18 +18,21 @@ def matrices(draw):
     return matrix, order
 
 
-def entry_by_entry(matrix, pes, index_width, order):
+def entry_by_entry(matrix, pes, lanes, index_width, order):
     """The format, one entry at a time: an independent reading of EIE, section III-B."""
     rows, columns = matrix.shape
     order = range(rows) if order is None else order
+    groups = pes // lanes
     weights, zeros, counts = [], [], []
     for pe in range(pes):
         weights.append([])
         zeros.append([])
         counts.append([])
-        for column in range(columns):
+        mine = order[pe // lanes :: groups]
+        for word in range(-(-columns // lanes)):
+            column = word * lanes + pe % lanes
             skipped, before = 0, len(weights[pe])
-            for row in order[pe::pes]:
+            for row in mine if column < columns else ():
                 if matrix[row, column]:
                     weights[pe].append(matrix[row, column])
                     zeros[pe].append(skipped)
@@ -36,7 +41,7 @@ def entry_by_entry(matrix, pes, index_width, order):
                 skipped += 1
                 if (
                     skipped == 2**index_width
-                    and matrix[order[pe::pes], column][list(order[pe::pes]).index(row) :].any()
+                    and matrix[mine, column][list(mine).index(row) :].any()
                 ):
                     weights[pe].append(0)
                     zeros[pe].append(2**index_width - 1)
@@ -46,27 +51,29 @@ def entry_by_entry(matrix, pes, index_width, order):
 
 
 @settings(max_examples=200, deadline=None)
-@given(matrices(), st.integers(1, 100), st.integers(1, 8))
-def test_decode_undoes_encode(case, pes, index_width):
+@given(matrices(), st.integers(1, 30), LANES, st.integers(1, 8))
+def test_decode_undoes_encode(case, groups, lanes, index_width):
     matrix, order = case
-    streams = encode_matrix(matrix, pes=pes, index_width=index_width, order=order)
-    decoded = decode_matrix(streams, rows=matrix.shape[0], order=order)
+    size = {"pes": groups * lanes, "lanes": lanes}
+    streams = encode_matrix(matrix, **size, index_width=index_width, order=order)
+    decoded = decode_matrix(streams, lanes=lanes, shape=matrix.shape, order=order)
     np.testing.assert_array_equal(decoded, matrix)
     assert streams.entries - streams.padding == np.count_nonzero(matrix)
     assert all(np.all((z >= 0) & (z < 1 << index_width)) for z in streams.zeros)
 
 
 @settings(max_examples=50, deadline=None)
-@given(matrices(), st.integers(1, 12), st.integers(1, 5))
-def test_streams_are_those_of_the_format(case, pes, index_width):
+@given(matrices(), st.integers(1, 12), LANES, st.integers(1, 5))
+def test_streams_are_those_of_the_format(case, groups, lanes, index_width):
     matrix, order = case
-    streams = encode_matrix(matrix, pes=pes, index_width=index_width, order=order)
+    size = {"pes": groups * lanes, "lanes": lanes}
+    streams = encode_matrix(matrix, **size, index_width=index_width, order=order)
     got = (
         [weights.tolist() for weights in streams.weights],
         [zeros.tolist() for zeros in streams.zeros],
         streams.counts.tolist(),
     )
-    assert got == entry_by_entry(matrix, pes, index_width, order)
+    assert got == entry_by_entry(matrix, groups * lanes, lanes, index_width, order)
 
 
 def test_example_of_the_paper():
@@ -88,6 +95,14 @@ def test_padding_begins_where_the_index_ends(gap, zeros):
     assert streams.weights[0].tolist() == [0] * (len(zeros) - 1) + [7]
 
 
+@given(matrices(), st.integers(1, 8))
+def test_padding_is_counted_without_the_streams(case, index_width):
+    matrix, _ = case
+    row, column = np.nonzero(matrix)
+    slices = cut(matrix[row, column], row, column, shape=matrix.shape, pes=6, lanes=2)
+    assert slices.padding(index_width) == slices.streams(index_width).padding
+
+
 def test_more_pes_than_rows_leave_empty_streams():
     streams = encode_matrix(np.array([[5], [6]]), pes=4, index_width=4)
     assert [weights.tolist() for weights in streams.weights] == [[5], [6], [], []]
@@ -97,4 +112,4 @@ def test_more_pes_than_rows_leave_empty_streams():
 def test_an_entry_outside_the_matrix_is_an_error():
     streams = encode_matrix(np.ones((4, 1), dtype=np.int64), pes=1, index_width=4)
     with pytest.raises(IndexError):
-        decode_matrix(streams, rows=3)
+        decode_matrix(streams, shape=(3, 1))
