@@ -4,245 +4,276 @@ from __future__ import annotations
 
 import random
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
+from secateur.bench.hostile import HOSTILE
 from secateur.engine import EngineSpec
 from secateur.gateware.accumulate import Accumulator
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+LATENCY, DRAINED = Accumulator.LATENCY, Accumulator.DRAINED
 
-#: Cycles from a product to its sum in the memory.
-LATENCY = 2
+
+class Slot(NamedTuple):
+    """An accumulator."""
+
+    row: int
+    tag: int
 
 
 class Bench:
-    """Drives an accumulator and keeps the sums that it must hold."""
+    """Drives an accumulator, keeps the sums that it must hold, and says what may be done when."""
 
-    def __init__(self, ctx: Any, dut: Accumulator) -> None:
-        self.ctx, self.dut = ctx, dut
-        self.sums = [0] * dut.spec.row_depth
+    def __init__(self, ctx: Any, dut: Accumulator, seed: int) -> None:
+        self.ctx, self.dut, self.spec = ctx, dut, dut.spec
+        self.rng = random.Random(seed)
+        self.slots = [Slot(r, t) for t in range(self.spec.jobs) for r in range(self.spec.row_depth)]
+        self.sums = dict.fromkeys(self.slots, 0)
+        self.now = 0
+        #: First cycle in which a slot may be read, because its sums are stored or it is cleared,
+        #: and in which products may come for it.
+        self.stored = dict.fromkeys(self.slots, 0)
+        self.cleared = dict.fromkeys(self.slots, 0)
+        self.captures: dict[int, tuple[int, int]] = {}  # by cycle: memory, sum
+        self.clears: dict[int, Slot] = {}
+        self.captured: int | None = None  # what `sum` must show now
 
-    async def clear(self, rows: Sequence[int] | None = None) -> None:
-        for row in range(len(self.sums)) if rows is None else rows:
-            self.ctx.set(self.dut.clear, 1)
-            self.ctx.set(self.dut.clear_address, row)
+    def memory(self, slot: Slot) -> int:
+        return slot.tag % self.spec.accumulator_memories
+
+    def readable(self, slot: Slot) -> bool:
+        return self.stored[slot] <= self.now
+
+    def usable(self, slot: Slot) -> bool:
+        return self.cleared[slot] <= self.now
+
+    async def cycle(
+        self,
+        add: tuple[Slot, int, int] | None = None,
+        *,
+        read: Slot | None = None,
+        clear: bool = False,
+        want: int | None = None,
+    ) -> None:
+        """Pass a cycle: add a product, read a slot and perhaps clear it, as a drain does.
+
+        What is not valid is garbage. ``want`` is for slots that are read too early on purpose.
+        """
+        ctx, dut, rng = self.ctx, self.dut, self.rng
+        slot, weight, value = add or (rng.choice(self.slots), rng.choice((-1, 1)), 1)
+        ctx.set(dut.valid, add is not None)
+        ctx.set(dut.slot, slot._asdict())
+        ctx.set(dut.weight, weight)
+        ctx.set(dut.value, value)
+        if add:
+            assert self.usable(slot), "the bench breaks the contract"
+            self.sums[slot] += weight * value
+            self.stored[slot] = self.now + LATENCY + 1
+        if read:
+            assert want is not None or self.readable(read), "the bench breaks the contract"
+            assert not add or self.memory(slot) != self.memory(read)
+            want = self.sums[read] if want is None else want
+            self.captures[self.now + DRAINED] = (self.memory(read), want)
+            if clear:
+                self.clears[self.now + LATENCY] = read
+                self.sums[read] = 0
+                self.stored[read] = self.cleared[read] = self.now + LATENCY + 1
+        capture = self.captures.pop(self.now, None)
+        cleared = self.clears.pop(self.now, None)
+        ctx.set(
+            dut.drained,
+            {
+                "slot": (read or rng.choice(self.slots))._asdict(),
+                "capture": capture is not None,
+                "memory": capture[0] if capture else rng.randrange(self.spec.accumulator_memories),
+                "clear": 0 if cleared is None else 1 << self.memory(cleared),
+                "cleared": (cleared or rng.choice(self.slots))._asdict(),
+            },
+        )
+        await ctx.tick()
+        self.now += 1
+        if capture:
+            self.captured = capture[1]
+        if self.captured is not None:
+            got = ctx.get(dut.sum)
+            assert got == self.captured, f"cycle {self.now}: {got}, not {self.captured}"
+
+    async def idle(self, cycles: int) -> None:
+        for _ in range(cycles):
+            await self.cycle()
+
+    async def erase(self) -> None:
+        """Clear all memories, as after reset."""
+        for slot in self.slots:
+            ones = (1 << self.spec.accumulator_memories) - 1
+            self.ctx.set(self.dut.drained, {"clear": ones, "cleared": slot._asdict()})
             await self.ctx.tick()
-            self.sums[row] = 0
-        self.ctx.set(self.dut.clear, 0)
+            self.now += 1
 
-    async def add(self, row: int, weight: int, value: int) -> None:
-        for name, number in (("valid", 1), ("row", row), ("weight", weight), ("value", value)):
-            self.ctx.set(getattr(self.dut, name), number)
-        assert not self.ctx.get(self.dut.idle)
-        await self.ctx.tick()
-        self.sums[row] += weight * value
-        self.ctx.set(self.dut.valid, 0)
-
-    async def gap(self, rng: random.Random) -> None:
-        """Pass a cycle in which everything but `valid` moves."""
-        self.ctx.set(self.dut.row, rng.randrange(len(self.sums)))
-        self.ctx.set(self.dut.weight, rng.choice((-1, 1)))
-        self.ctx.set(self.dut.value, rng.choice((-1, 1)))
-        self.ctx.set(self.dut.clear_address, rng.randrange(len(self.sums)))
-        self.ctx.set(self.dut.drain_address, rng.randrange(len(self.sums)))
-        await self.ctx.tick()
-
-    async def settle(self, after: int) -> None:
-        """Wait until sums are stored, ``after`` cycles since the last product; see `idle`."""
-        while after < LATENCY:
-            assert not self.ctx.get(self.dut.idle), f"idle {after} cycles after a product"
-            await self.ctx.tick()
-            after += 1
-        assert self.ctx.get(self.dut.idle), f"not idle {after} cycles after a product"
-
-    async def check(self, what: object = None) -> None:
-        """Drain every row and compare."""
-        self.ctx.set(self.dut.drain_enable, 1)
-        got = []
-        for row in range(len(self.sums)):
-            self.ctx.set(self.dut.drain_address, row)
-            await self.ctx.tick()
-            got.append(self.ctx.get(self.dut.drain_sum))
-        self.ctx.set(self.dut.drain_enable, 0)
-        assert got == self.sums, f"{what}: {got}, not {self.sums}"
+    async def check(self) -> None:
+        """Read every slot."""
+        await self.idle(LATENCY)
+        for slot in self.slots:
+            await self.cycle(read=slot)
+        await self.idle(DRAINED)
 
 
-def run(dut: Accumulator, body: Any, elaboratable: Any = None) -> None:
+def run(dut: Accumulator, body: Any, *, elaboratable: Any = None) -> None:
     """Run ``body(bench)`` on cleared accumulators."""
 
     async def testbench(ctx: Any) -> None:
-        bench = Bench(ctx, dut)
-        await bench.clear()
+        bench = Bench(ctx, dut, 1)
+        await bench.erase()
         await body(bench)
+        await bench.check()
 
-    simulator = Simulator(dut if elaboratable is None else elaboratable)
+    simulator = Simulator(elaboratable or dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(testbench)
     simulator.run()
 
 
-def spec(**fields: int) -> EngineSpec:
-    return EngineSpec(pes=1, lanes=1, **fields)
+def accumulator(**fields: int) -> Accumulator:
+    return Accumulator(EngineSpec(pes=1, lanes=1, **fields), technology=HOSTILE)
 
 
-def test_every_distance() -> None:
-    """All sequences of seven cycles over two rows and a gap: any distance, any row between."""
+SHAPES = [
+    pytest.param({"accumulator_memories": memories, "jobs": jobs}, id=f"{memories} of {jobs}")
+    for memories, jobs in ((1, 4), (2, 2), (2, 4))
+]
+
+
+@pytest.mark.parametrize("fields", SHAPES)
+def test_every_distance(fields: dict[str, int]) -> None:
+    """Every pattern of products and gaps, as long as one remembers another; a product a cycle."""
+    dut = accumulator(row_depth=2, **fields)
+    # Equal but for the row, or for the tag, in the same memory and in another one.
+    slots = [None, Slot(0, 0), Slot(1, 0), Slot(0, dut.spec.jobs // 2)]
 
     async def body(bench: Bench) -> None:
-        rng = random.Random(1)
-        for sequence in product((None, 0, 1), repeat=7):
-            after = LATENCY
-            for row in sequence:
-                if row is None:
-                    await bench.gap(rng)
-                    after = min(after + 1, LATENCY)
-                else:
-                    await bench.add(row, rng.choice((3, -5, 7)), rng.choice((1, 2, 11, -4)))
-                    after = 1
-            await bench.settle(after)
-            await bench.check(sequence)
+        rng = random.Random(2)
+        for number, pattern in enumerate(product(slots, repeat=LATENCY + 2)):
+            for slot in pattern:
+                weight, value = rng.choice((3, -5, 7, 100)), rng.choice((1, 2, 11, -64))
+                await bench.cycle(slot and (slot, weight, value))
+            if number % 32 == 31:
+                await bench.check()
 
-    run(Accumulator(spec(row_depth=2)), body)
+    run(dut, body)
+
+
+@pytest.mark.parametrize("fields", SHAPES)
+def test_drained_while_others_accumulate(fields: dict[str, int]) -> None:
+    """Read and cleared at once, or left, as early as sums are stored; used as early as cleared."""
+    early = {"read": 0, "used": 0}
+
+    async def body(bench: Bench) -> None:
+        rng = random.Random(3)
+        for _ in range(1500):
+            draining = [slot for slot in bench.slots if bench.readable(slot)]
+            read = rng.choice(draining) if draining and rng.random() < 0.4 else None
+            if read:
+                # Often the one that has been stored last.
+                read = max(draining, key=bench.stored.__getitem__) if rng.random() < 0.5 else read
+                early["read"] += 0 < bench.stored[read] == bench.now
+            add = None
+            usable = [
+                slot
+                for slot in bench.slots
+                if bench.usable(slot) and (not read or bench.memory(slot) != bench.memory(read))
+            ]
+            if usable and rng.random() < 0.8:
+                slot = rng.choice(usable)
+                if rng.random() < 0.3:
+                    slot = max(usable, key=bench.cleared.__getitem__)
+                early["used"] += 0 < bench.cleared[slot] == bench.now
+                add = (slot, rng.randint(-128, 127), rng.randint(-128, 255))
+            await bench.cycle(add, read=read, clear=rng.random() < 0.5)
+
+    run(accumulator(row_depth=4, **fields), body)
+    assert min(early.values()) > 30, "too few of the cases that this test is for"
+
+
+@pytest.mark.parametrize("memories", [1, 2])
+def test_latency(memories: int) -> None:
+    """Stored after exactly ``LATENCY`` cycles: before, the old sum is read; after, the new one."""
+
+    async def body(bench: Bench) -> None:
+        slot = Slot(1, 1)
+        for after, added in ((LATENCY - 1, 0), (LATENCY + 1, 63)):
+            want = bench.sums[slot] + added
+            await bench.cycle((slot, 7, 9))
+            await bench.idle(after - 1)
+            await bench.cycle(read=slot, want=want)
+            await bench.idle(LATENCY)
+
+    run(accumulator(row_depth=2, accumulator_memories=memories), body)
 
 
 @pytest.mark.parametrize(
-    ("accumulator", "activation", "weight", "rows"),
+    ("width", "activation", "weight", "rows"),
     [(24, 8, 8, 16), (16, 4, 2, 4), (40, 16, 16, 32), (48, 12, 8, 2)],
 )
-def test_extremes(accumulator: int, activation: int, weight: int, rows: int) -> None:
+def test_extremes(width: int, activation: int, weight: int, rows: int) -> None:
     """Runs of extreme products, signed and unsigned, up to the last sum that the width holds."""
     weights = (-(1 << (weight - 1)), (1 << (weight - 1)) - 1)
     values = (-(1 << (activation - 1)), (1 << activation) - 1, (1 << (activation - 1)) - 1)
-    limit = 1 << (accumulator - 1)
-    reached = set()
+    limit = 1 << (width - 1)
 
     async def body(bench: Bench) -> None:
-        rng = random.Random(accumulator)
-        for _ in range(40):
-            after = LATENCY
-            for _ in range(rng.randrange(30)):
-                if rng.random() < 0.3:
-                    await bench.gap(rng)
-                    after = min(after + 1, LATENCY)
-                    continue
-                row = rng.choice((0, 0, 1, rows - 1, rng.randrange(rows)))
-                number = rng.choice((*weights, rng.randint(*weights)))
-                value = rng.choice((*values, rng.randint(values[0], values[1])))
-                if not -limit <= bench.sums[row] + number * value < limit:
-                    continue
-                await bench.add(row, number, value)
-                after = 1
-            await bench.settle(after)
-            await bench.check()
+        rng = random.Random(width)
+        for _ in range(500):
+            slot = Slot(rng.choice((0, 0, 1, rows - 1, rng.randrange(rows))), rng.randrange(2))
+            number = rng.choice((*weights, rng.randint(*weights)))
+            value = rng.choice((*values, rng.randint(values[0], values[1])))
+            fits = -limit <= bench.sums[slot] + number * value < limit
+            await bench.cycle((slot, number, value) if fits and rng.random() < 0.7 else None)
+        await bench.check()
         # Exactly to both ends, as fast as the steps allow.
-        if accumulator > 24:
+        if width > 24:
             return
-        for row, end in ((0, limit - 1), (1, -limit)):
-            while bench.sums[row] != end:
-                left = end - bench.sums[row]
+        for slot, end in ((Slot(0, 0), limit - 1), (Slot(1, 1), -limit)):
+            while left := end - bench.sums[slot]:
                 value = values[1]
-                step = max(
-                    weights[0], min(weights[1], left // value if left > 0 else -(-left // value))
-                )
+                step = left // value if left > 0 else -(-left // value)
+                step = max(weights[0], min(weights[1], step))
                 if step == 0:
                     step, value = (1, left) if left > 0 else (-1, -left)
-                await bench.add(row, step, value)
-            reached.add(end)
-        await bench.settle(1)
-        await bench.check()
+                await bench.cycle((slot, step, value))
 
     run(
-        Accumulator(
-            spec(
-                accumulator_width=accumulator,
-                activation_width=activation,
-                weight_width=weight,
-                row_depth=rows,
-            )
+        accumulator(
+            accumulator_width=width,
+            bias_width=min(24, width),
+            activation_width=activation,
+            weight_width=weight,
+            entry_width=weight + 4,
+            row_depth=rows,
         ),
         body,
     )
-    assert reached == ({limit - 1, -limit} if accumulator <= 24 else set())
-
-
-def test_clear_and_drain_together() -> None:
-    """While idle, one row is read and one cleared in a cycle, each at random; reading holds."""
-    rows = 8
-
-    async def body(bench: Bench) -> None:
-        rng = random.Random(5)
-        ctx, dut = bench.ctx, bench.dut
-        for _ in range(60):
-            after = LATENCY
-            for _ in range(rng.randrange(6)):
-                await bench.add(rng.randrange(rows), rng.randint(-8, 7), rng.randint(-8, 15))
-                after = 1
-            await bench.settle(after)
-            want = None
-            for _ in range(10):
-                address, enable = rng.randrange(rows), rng.random() < 0.6
-                cleared = rng.choice((address, rng.randrange(rows))) if rng.random() < 0.4 else None
-                ctx.set(dut.drain_address, address)
-                ctx.set(dut.drain_enable, enable)
-                ctx.set(dut.clear, cleared is not None)
-                ctx.set(dut.clear_address, cleared or 0)
-                await ctx.tick()
-                if enable:  # what is cleared at once is undefined
-                    want = None if cleared == address else bench.sums[address]
-                if cleared is not None:
-                    bench.sums[cleared] = 0
-                if want is not None:
-                    assert ctx.get(dut.drain_sum) == want
-            ctx.set(dut.clear, 0)
-            await bench.check()
-
-    run(Accumulator(spec(row_depth=rows)), body)
-
-
-def test_first_product_after_clear_and_drain() -> None:
-    """What was forwarded or read before a clear is not added to what comes after it."""
-
-    async def body(bench: Bench) -> None:
-        for pause in range(4):
-            await bench.add(1, 7, 9)
-            await bench.settle(1)
-            await bench.check()
-            await bench.clear([1])
-            for _ in range(pause):
-                await bench.ctx.tick()
-            await bench.add(1, 3, 5)
-            await bench.settle(1)
-            await bench.check(pause)
-            assert bench.sums[1] == 15
-            await bench.clear()
-
-    run(Accumulator(spec(row_depth=2)), body)
 
 
 def test_reset_keeps_sums() -> None:
     """Which is why the engine clears them; nothing of the pipeline survives."""
-    dut = Accumulator(spec(row_depth=4))
+    dut = accumulator(row_depth=4)
     reset = Signal()
 
     async def body(bench: Bench) -> None:
-        await bench.add(2, 5, 6)
-        await bench.settle(1)
-        bench.ctx.set(reset, 1)
-        await bench.ctx.tick()
-        bench.ctx.set(reset, 0)
-        assert bench.ctx.get(dut.idle)
-        await bench.check()
-        # A product in its first cycle is forgotten.
-        bench.ctx.set(reset, 1)
-        await bench.add(3, 5, 6)
-        bench.ctx.set(reset, 0)
-        bench.sums[3] = 0
-        await bench.settle(LATENCY)
-        await bench.check()
+        await bench.cycle((Slot(2, 0), 5, 6))
+        await bench.idle(LATENCY)
+        # Products are forgotten before the cycle that stores them, whatever comes after reset.
+        for age in range(LATENCY):
+            for cycle in range(age + 1):
+                bench.ctx.set(reset, cycle == age)
+                bench.captured = None  # reset, too
+                await bench.cycle(None if cycle else (Slot(3, 1), 5, 6))
+            bench.sums[Slot(3, 1)] -= 30
+            bench.ctx.set(reset, 0)
+            await bench.cycle((Slot(3, 1), 7, -8))
+            await bench.check()
 
-    run(dut, body, ResetInserter(reset)(dut))
+    run(dut, body, elaboratable=ResetInserter(reset)(dut))
