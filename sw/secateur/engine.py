@@ -38,7 +38,6 @@ RANGES = {
 #: Fields that address a memory or a ring, whose counters wrap for free at a power of two.
 POWERS_OF_TWO = (
     "lanes",
-    "queue_depth",
     "weight_depth",
     "column_depth",
     "row_depth",
@@ -100,7 +99,8 @@ class EngineSpec:
     accumulator_width, bias_width : int
         Bits of an accumulator and of a bias, two's complement.
     queue_depth : int
-        Columns that can wait in front of each PE.
+        Columns that can wait in front of each PE. With 11, and those that are on their way when it
+        is full, its memory has 16 words.
     weight_depth : int
         Entries of each PE, per bank.
     count_width : int
@@ -139,7 +139,7 @@ class EngineSpec:
     entry_width: int = 12
     accumulator_width: int = 24
     bias_width: int = 24
-    queue_depth: int = 8
+    queue_depth: int = 11
     weight_depth: int = 1024
     count_width: int = 5
     column_depth: int = 256

@@ -319,7 +319,7 @@ class EngineSettings(Settings):
     )
     entry_width: int | None = _engine("entry_width")
     padding: _Share = Field(0.05, description="a number from 0, below 1")
-    queue_depth: _PowerOfTwo = _engine("queue_depth", 8)
+    queue_depth: int = _engine("queue_depth", 11)
     banks: int = _engine("banks", 2)
     jobs: _PowerOfTwo | None = _engine("jobs")
     accumulator_memories: int = _engine("accumulator_memories", 2)
