@@ -85,17 +85,17 @@ def words_of_weights(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_one_weight_more_does_not_fit(codebook_bits: int, balance: bool) -> None:
     module, data = perceptron(16, 12, 4), examples(16)
     settings = project(
-        engine={"pes": 4}, quantize={"codebook_bits": codebook_bits}, balance=balance
+        engine={"pes": 4, "lanes": 2}, quantize={"codebook_bits": codebook_bits}, balance=balance
     )
     found = round(capacity.budget(module, settings, data) * 240)
 
     def words(count: int) -> int:
-        model = pruned(module, count / 240, groups=4 if balance else 1)
+        model = pruned(module, count / 240, groups=2 if balance else 1)
         # No rounding, so that all weights that are left count: their signs are eight-bit integers.
         for weight in weights(model).values():
             weight.sign_()
         network = quantize(model, data.train.x, settings.quantize, "small")
-        return fit(network, pes=4).weight_depth * 4
+        return fit(network, pes=4, lanes=2).weight_depth * 4
 
     assert [words(found), words(found + 1)] == [128, 256]
 
@@ -231,7 +231,10 @@ def test_no_pruning_makes_it_fit_the_depths() -> None:
 
 
 def test_unknown_device() -> None:
-    message = "device must be one of ecp5-25k, ecp5-85k, not 'ecp5-26k' (did you mean 'ecp5-25k'?)"
+    message = (
+        "device must be one of ice40-up5k, ice40-hx8k, ecp5-25k, ecp5-85k, not 'ecp5-26k' "
+        "(did you mean 'ecp5-25k'?)"
+    )
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         capacity.budget(perceptron(16, 12, 4), project("ecp5-26k"), examples(16))
 
@@ -293,7 +296,7 @@ def test_a_pruned_network_that_does_not_fit_is_no_result(
     words_of_weights[0] = 64
     monkeypatch.setattr(capacity, "budget", lambda *_, **__: 0.5)
     message = (
-        "the pruned model does not fit device 'ecp5-25k': the engine needs 256 words of 64; "
+        "the pruned model does not fit device 'ecp5-25k': the engine needs 128 words of 64; "
         "reduce engine.pes or the depths that are given, or take a larger device"
     )
     settings = Project.model_validate({

@@ -119,7 +119,7 @@ def test_everything_is_run_and_written(modules: dict[str, ModuleType], tmp_path:
             assert smooth[key] == pytest.approx(1 - accuracy, abs=1e-6)
         assert len(smooth["bits"]) == len(modules["plan"].ENGINES)
         # Less what rounds to zero, and dead neurons' weights.
-        (stored,) = {bits["weights"] for bits in smooth["bits"]}
+        (stored,) = {bits["codes"] for bits in smooth["bits"]}
         assert 0.8 * 4 * round(0.2 * total) < stored <= 4 * round(0.2 * total)
     assert first["rows"]["5x"]["folder"] != second["rows"]["5x"]["folder"]
     curves = results["trade-off"]["curves"]
