@@ -101,7 +101,7 @@ def test_entry_points_are_the_installed_ones() -> None:
     declared = CONFIGURATION["project"]["entry-points"]
     installed = {group: {e.name: e.value for e in entry_points(group=group)} for group in declared}
     assert installed == declared, "run `make setup`"
-    assert [*declared] == ["secateur.stages", "secateur.capacity"]
+    assert [*declared] == ["secateur.stages", "secateur.capacity", "secateur.program"]
 
 
 def test_software_starts_without_torch_and_amaranth() -> None:

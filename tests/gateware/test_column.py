@@ -1,4 +1,4 @@
-"""ColumnLookup against a list of columns, cycle by cycle."""
+"""ColumnQueue against running sums of counts, cycle by cycle."""
 
 from __future__ import annotations
 
@@ -10,85 +10,126 @@ import pytest
 from amaranth.sim import Simulator
 
 from secateur.engine import EngineSpec
-from secateur.gateware.column import IN_FLIGHT, ColumnLookup
+from secateur.gateware.column import IN_FLIGHT, ColumnQueue
+from secateur.gateware.walk import Walker
 
-#: Cycles from `room` to the broadcast that it allows: the engine's registers.
-ROOM_TO_BROADCAST = 2
+#: Cycles from `room` to the column that it allows: the engine's register, and the walker.
+ROOM_TO_VISIT = 1 + Walker.LATENCY
 
 
 class Column(NamedTuple):
-    """A broadcast and the column word that belongs to it."""
+    """A column as the walker passes it, and the PE's entries in it."""
 
+    tag: int
+    inference: int
+    restart: bool
+    end: bool
     value: int
-    start: int
-    entries: int
+    count: int
 
 
-def spec(queue_depth: int) -> EngineSpec:
-    return EngineSpec(pes=1, lanes=1, queue_depth=queue_depth, row_depth=8, weight_depth=64)
+class Slice(NamedTuple):
+    """What must leave the queue; nothing but a job's end has no entries."""
+
+    start: int | None
+    count: int
+    value: int | None
+    tag: int
+    end: bool
 
 
-def columns(count: int, *, empty: float, seed: int) -> list[Column]:
-    """Draw columns, ``empty`` of them without entries."""
+def spec(**fields: int) -> EngineSpec:
+    return EngineSpec(pes=1, lanes=1, **{"weight_depth": 256, "count_width": 4} | fields)
+
+
+def columns(
+    spec: EngineSpec, jobs: int, *, empty: float = 0.3, zeros: float = 0.3, seed: int = 1
+) -> list[Column]:
+    """Draw the columns of ``jobs`` jobs of up to 9 columns.
+
+    Of ``spec.jobs`` inferences any may come next, and any may begin again. ``empty`` of the
+    columns have no entries, ``zeros`` of the activations are zero, and no inference has more
+    entries than the PE.
+    """
     rng = random.Random(seed)
-    return [
-        Column(
-            rng.randint(-128, 255),
-            rng.randrange(64),
-            0 if rng.random() < empty else rng.randint(1, 8),
-        )
-        for _ in range(count)
-    ]
+    left = [0] * spec.jobs
+    drawn = []
+    for job in range(jobs):
+        inference = rng.randrange(spec.jobs)
+        begins = rng.random() < 0.3 or not left[inference]
+        for column in range(length := rng.choice((1, 1, 2, 9))):
+            restart = begins and column == 0
+            if restart:
+                left[inference] = spec.weight_depth
+            most = min(left[inference], (1 << spec.count_width) - 1)
+            count = 0 if rng.random() < empty else rng.choice((1, most, rng.randint(0, most)))
+            count = min(count, most)
+            left[inference] -= count
+            value = 0 if rng.random() < zeros else rng.choice((-128, -1, 1, 255))
+            end = column == length - 1
+            drawn.append(Column(job % spec.jobs, inference, restart, end, value, count))
+    return drawn
+
+
+def slices(passed: list[Column]) -> list[Slice | None]:
+    """Say what each column is in the queue: nothing, if it gives no work and ends no job."""
+    result: list[Slice | None] = []
+    for number, column in enumerate(passed):
+        mine = [n for n in range(number + 1) if passed[n].inference == column.inference]
+        first = max(n for n in mine if passed[n].restart)
+        start = sum(passed[n].count for n in mine if first <= n < number)
+        if column.value and column.count:
+            result.append(Slice(start, column.count, column.value, column.tag, column.end))
+        else:
+            result.append(Slice(None, 0, None, column.tag, True) if column.end else None)
+    return result
 
 
 def run(
-    queue_depth: int, sent: list[Column], *, source: float, sink: float, cycles: int
-) -> tuple[list[Column], int]:
-    """Broadcast as early as ``room`` allows, ``source`` of the time; take ``sink`` of the time.
+    spec: EngineSpec, sent: list[Column], *, source: float, sink: Any, cycles: int
+) -> tuple[list[Slice], int]:
+    """Pass a column as early as ``room`` allows, ``source`` of the time; take when ``sink(cycle)``.
 
-    Returns what left the queue, and how many broadcasts there were within ``cycles``. Every
-    output is compared in every cycle with what the docstring says.
+    Returns what left the queue, and how many columns were passed within ``cycles``. Every output
+    is compared in every cycle with what the docstring says.
     """
-    rng = random.Random(queue_depth)
-    dut = ColumnLookup(spec(queue_depth))
-    got: list[Column] = []
-    waiting = deque(sent)
+    rng = random.Random(spec.queue_depth)
+    dut = ColumnQueue(spec)
+    got: list[Slice] = []
+    waiting = deque(zip(sent, slices(sent), strict=True))
+    queue: deque[tuple[int, Slice]] = deque()  # with the cycle of the visit
 
     async def bench(ctx: Any) -> None:
-        room = deque([False] * ROOM_TO_BROADCAST)
-        looked_up: Column | None = None
-        queue: deque[Column] = deque()
+        room = deque([False] * ROOM_TO_VISIT)
         for cycle in range(cycles):
-            # Garbage beside every valid that is not asserted.
-            column = Column(rng.randint(-256, 255), rng.randrange(64), rng.randrange(9))
-            valid = bool(waiting) and room[0] and rng.random() < source
+            # Garbage beside a visit that is not asserted.
+            tag = rng.randrange(spec.jobs)
+            column = Column(tag, tag, rng.random() < 0.5, True, 3, rng.randrange(16))
+            valid = bool(waiting) and room.popleft() and rng.random() < source
             if valid:
-                column = waiting.popleft()
-            ready = rng.random() < sink
-            ctx.set(dut.i.column, rng.randrange(1024))
-            ctx.set(dut.i.value, column.value)
-            ctx.set(dut.i_valid, valid)
-            word = looked_up or Column(0, rng.randrange(64), rng.randrange(9))
-            ctx.set(dut.word.start, word.start)
-            ctx.set(dut.word.count, word.entries)
+                column, part = waiting.popleft()
+                if part:
+                    queue.append((cycle, part))
+            fields = column._asdict()
+            ctx.set(dut.visit, valid)
+            ctx.set(dut.count, fields.pop("count"))
+            ctx.set(dut.i, fields | {"active": column.value != 0})
+            ready = sink(cycle)
             ctx.set(dut.o.ready, ready)
             offered = ctx.get(dut.o.valid)
-            assert offered == bool(queue), f"cycle {cycle}: o.valid is {offered} with {len(queue)}"
+            due = bool(queue) and queue[0][0] <= cycle - ColumnQueue.LATENCY
+            assert offered == due, f"cycle {cycle}: o.valid is {offered}, {queue}"
             if offered:
-                payload = ctx.get(dut.o.payload)
-                head = Column(payload.value, payload.start, payload.count)
-                assert head == queue[0], f"cycle {cycle}: {head}, not {queue[0]}"
-            room.popleft()
+                have, want = ctx.get(dut.o.payload), queue[0][1]
+                for name, field in want._asdict().items():
+                    assert field in (None, have[name]), f"cycle {cycle}: {name}: {have}, not {want}"
+            # The queue's own two registers are before its count.
+            level = sum(passed <= cycle - 2 for passed, _ in queue)
             room.append(ctx.get(dut.room))
-            assert room[-1] == (len(queue) <= queue_depth), f"cycle {cycle}: {len(queue)} queued"
-            idle = not valid and looked_up is None and not queue
-            assert ctx.get(dut.idle) == idle, f"cycle {cycle}: idle"
+            assert room[-1] == (level <= spec.queue_depth), f"cycle {cycle}: {level} queued"
             await ctx.tick()
             if offered and ready:
-                got.append(queue.popleft())
-            if looked_up and looked_up.entries:
-                queue.append(looked_up)
-            looked_up = column if valid else None
+                got.append(queue.popleft()[1])
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
@@ -97,7 +138,23 @@ def run(
     return got, len(sent) - len(waiting)
 
 
-@pytest.mark.parametrize("queue_depth", [4, 8])
+def sometimes(share: float, seed: int = 5) -> Any:
+    rng = random.Random(seed)
+    return lambda cycle: rng.random() < share
+
+
+def busy(sent: list[Column]) -> list[Slice]:
+    return [part for part in slices(sent) if part]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"queue_depth": 4},
+        {"queue_depth": 8, "jobs": 4, "weight_depth": 16},
+        {"queue_depth": 16, "count_width": 1, "weight_depth": 4},
+    ],
+)
 @pytest.mark.parametrize("empty", [0, 0.4, 1])
 @pytest.mark.parametrize(
     ("source", "sink"),
@@ -105,27 +162,45 @@ def run(
     ids=["none", "source", "sink", "both"],
 )
 def test_order_is_kept_and_nothing_lost(
-    queue_depth: int, empty: float, source: float, sink: float
+    fields: dict[str, int], empty: float, source: float, sink: float
 ) -> None:
-    sent = columns(200, empty=empty, seed=7)
-    got, broadcasts = run(queue_depth, sent, source=source, sink=sink, cycles=900)
-    assert broadcasts == len(sent)
-    assert got == [column for column in sent if column.entries]
+    """Inferences in any order and under way at once, each with all of the PE's entries."""
+    the = spec(**fields)
+    sent = columns(the, 60, empty=empty)
+    got, passed = run(the, sent, source=source, sink=sometimes(sink), cycles=1000)
+    assert passed == len(sent)
+    assert got == busy(sent)
 
 
-@pytest.mark.parametrize("queue_depth", [4, 8, 16])
+@pytest.mark.parametrize("queue_depth", [4, 8, 16, 64])
 def test_full(queue_depth: int) -> None:
-    """All broadcasts that `room` lets through until it is deasserted find a place, and no fewer."""
-    sent = columns(100, empty=0, seed=9)
-    got, broadcasts = run(queue_depth, sent, source=1, sink=0, cycles=80)
-    assert (got, broadcasts) == ([], queue_depth + IN_FLIGHT)
+    """What passes until `room` is deasserted and seen finds a place, no fewer; then all come."""
+    the = spec(queue_depth=queue_depth, weight_depth=256)
+    sent = [Column(0, 0, n == 0, False, 9, 1) for n in range(150)]
+    most = queue_depth + IN_FLIGHT
+    got, passed = run(the, sent, source=1, sink=lambda cycle: False, cycles=100)
+    assert (got, passed) == ([], most)
+    # Full, and then emptied by one, by two ..., so that `room` comes and goes.
+    steps = {100 + n * (n + 1) // 2 for n in range(40)}
+    got, passed = run(the, sent, source=1, sink=steps.__contains__, cycles=900)
+    assert got == busy(sent)[: len(steps)]
+    # As soon as one has left, `room` lets the next column in, or a full burst of them.
+    got, passed = run(the, sent, source=1, sink=lambda cycle: cycle > 100, cycles=300)
+    assert (got, passed) == (busy(sent), 150)
 
 
-@pytest.mark.parametrize(("empty", "columns_out"), [(0, 50), (1, 0)])
-def test_throughput_and_latency(empty: float, columns_out: int) -> None:
-    """A column a cycle: 50 in 50 cycles, the first two cycles after its broadcast."""
-    sent = columns(50, empty=empty, seed=3)
-    cycles = ROOM_TO_BROADCAST + 50 + 2
-    assert run(4, sent, source=1, sink=1, cycles=cycles) == (sent[:columns_out], 50)
-    got, _ = run(4, sent, source=1, sink=1, cycles=cycles - 1)
-    assert got == sent[: max(columns_out - 1, 0)]
+@pytest.mark.parametrize(("empty", "zeros", "out"), [(0, 0, 50), (1, 0, 0), (0, 1, 0)])
+def test_throughput_and_latency(empty: float, zeros: float, out: int) -> None:
+    """A column a cycle: 50 in 50 cycles, the last out ``LATENCY`` cycles after its visit."""
+    the = spec(queue_depth=4, weight_depth=256)
+    sent = [Column(0, 0, n == 0, False, int(not zeros), int(not empty)) for n in range(50)]
+    cycles = ROOM_TO_VISIT + 50 + ColumnQueue.LATENCY
+    assert run(the, sent, source=1, sink=lambda cycle: True, cycles=cycles) == (busy(sent), 50)
+    assert len(busy(sent)) == out
+    got, _ = run(the, sent, source=1, sink=lambda cycle: True, cycles=cycles - 1)
+    assert got == busy(sent)[:-1]
+    # The last column of a job passes through as the sign of its end.
+    sent[-1] = sent[-1]._replace(end=True)
+    got, _ = run(the, sent, source=1, sink=lambda cycle: True, cycles=cycles)
+    assert got[-1].end
+    assert got[-1].count == (out != 0)

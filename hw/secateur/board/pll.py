@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from typing import TYPE_CHECKING, TypeVar
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -20,7 +21,12 @@ from amaranth.lib.wiring import In, Out
 
 from secateur.errors import BadInputError
 
-__all__ = ["Pll", "PllSettings", "pll_settings"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Pll", "PllSettings", "choose", "pll_settings"]
+
+Settings = TypeVar("Settings")
 
 VCO_MHZ = (400, 800)
 PHASE_DETECTOR_MHZ = (10, 400)
@@ -101,7 +107,17 @@ def pll_settings(clock_mhz: float, *, input_mhz: float = 25) -> PllSettings:
     >>> settings.feedback_divider, settings.output_divider, float(settings.vco_mhz)
     (22, 5, 550.0)
     """
-    reachable = _reachable(Fraction(str(input_mhz)))
+    return choose(_reachable(Fraction(str(input_mhz))), clock_mhz, input_mhz)
+
+
+def choose(reachable: Mapping[Fraction, Settings], clock_mhz: float, input_mhz: float) -> Settings:
+    """Look a clock up among the frequencies that a PLL makes.
+
+    Raises
+    ------
+    BadInputError
+        If it is not there; the sentence names the nearest that are.
+    """
     try:
         wanted = Fraction(str(clock_mhz))
     except ValueError:  # not a number, or an infinite one

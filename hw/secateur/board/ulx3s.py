@@ -8,6 +8,7 @@ from amaranth import *
 from amaranth.lib import io
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_85F_Platform
 
+from secateur.board.attach import attach, sources
 from secateur.board.pll import Pll, pll_settings
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ __all__ = ["ULX3S", "ulx3s_25f", "ulx3s_85f"]
 
 class ULX3S(Elaboratable):
     """The top of the bitstream: ``top`` on the pins of the board, clocked by the PLL.
-
-    LEDs, from the lowest: a program is loaded, an inference is running, the last image was
-    refused.
 
     Parameters
     ----------
@@ -47,30 +45,13 @@ class ULX3S(Elaboratable):
         m.d.comb += pll.clk_in.eq(clk25.i)
         platform.add_clock_constraint(pll.clk, float(self.settings.output_mhz * 1_000_000))
 
-        m.submodules.top = top = self.top
-        uart = platform.request("uart", dir={"rx": "-", "tx": "-", "rts": "-", "dtr": "-"})
-        # Registers in the pads: the first of the receiver's synchroniser is its own, behind it.
-        m.submodules.rx = rx = io.Buffer(io.Direction.Input, uart.rx)
-        m.submodules.tx = tx = io.FFBuffer(io.Direction.Output, uart.tx)
-        m.d.comb += [top.rx.eq(rx.i), tx.o.eq(top.tx)]
-
-        lights = (top.status.loaded, top.status.busy, Value.cast(top.status.error).any())
-        for number, light in enumerate(lights):
-            led = io.FFBuffer(io.Direction.Output, platform.request("led", number, dir="-"))
-            m.submodules[f"led{number}"] = led
-            m.d.comb += led.o.eq(light)
-
+        attach(m, platform, self.top, lights=[("led", 0), ("led", 1), ("led", 2)])
         return m
 
 
 def _sources(platform: Any, top: Callable[[], Top], clock_mhz: float) -> dict[str, bytes]:
     settings = pll_settings(clock_mhz)
-    # Without the source positions the files are the same whatever folder they are made in.
-    plan = platform.prepare(ULX3S(top(), settings), "top", emit_src=False)
-    contents = {name: plan.files[name] for name in ("top.il", "top.lpf")}
-    return {
-        name: text if isinstance(text, bytes) else text.encode() for name, text in contents.items()
-    }
+    return sources(platform, ULX3S(top(), settings), "top.lpf")
 
 
 def ulx3s_25f(top: Callable[[], Top], clock_mhz: float) -> dict[str, bytes]:

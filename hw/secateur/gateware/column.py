@@ -38,7 +38,7 @@ class ColumnQueue(wiring.Component):
     The entries of all columns stand one behind the other, so that their first addresses are sums of
     the counts of the columns before: no pointers are stored. A column passed in cycle 0 is queued
     in cycle 1 if its activation is not zero and the PE has entries in it, and leaves the queue in
-    cycle 3 at the earliest. A job's last column is always queued, as the sign of its end.
+    cycle ``LATENCY`` at the earliest. A job's last column is always queued, as the sign of its end.
 
     Parameters
     ----------
@@ -57,6 +57,9 @@ class ColumnQueue(wiring.Component):
     o : Out(stream.Signature(slice_layout(spec)))
         Queued columns.
     """
+
+    #: Cycles from a column until it can leave the queue: a register, and the FIFO.
+    LATENCY = 3
 
     visit: Signal
     i: data.View

@@ -186,8 +186,9 @@ class Control(wiring.Component):
         if spec.banks == 2:
             m.d.comb += self.begun.eq(1)
 
-        # Where every inference under way has come to, with how long an output; the oldest of those that wait for their next
-        # layer; how many outputs and inputs wait complete, less those that were begun before.
+        # Where every inference under way has come to, and the words of its output; the oldest of
+        # those that wait for their next layer; how many outputs and inputs wait complete, less
+        # those that were begun before.
         progress = Array(Signal(range(spec.layer_depth), name=f"progress_{n}") for n in range(jobs))
         made = Array(Signal.like(self.layer.rows_words, name=f"made_{n}") for n in range(jobs))
         newest = Signal(range(jobs))
@@ -379,12 +380,13 @@ class Control(wiring.Component):
                 with m.If(shape_layer == 0):
                     m.d.sync += self.input_words.eq(source_words)
                 with m.If(self.layer.last | (shape_layer == last_layer)):
-                    m.d.sync += [
-                        self.output_words.eq(self.layer.rows_words),
-                        self.ready.eq(1),
-                    ]
-                    m.next = "run"
+                    m.d.sync += self.output_words.eq(rows_words(last=C(1)))
+                    m.next = "shape known"
                 with m.Else():
                     m.d.sync += shape_layer.eq(shape_layer + 1)
                     m.next = "read shape"
+            # The activation memory looks at the length of x ahead of its first word.
+            with m.State("shape known"):
+                m.d.sync += self.ready.eq(1)
+                m.next = "run"
         return m

@@ -13,6 +13,7 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Valu
 
 from secateur.technology import Technology
 from secateur.technology.blocks import BlockRam, TiledMemory
+from secateur.technology.distributed import DistributedMemory
 from secateur.technology.portable import DISTRIBUTED_WORDS, Multiplier
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def initial(tile: Tile, words: Sequence[int]) -> dict[str, Const]:
     }
 
 
-class Ecp5Memory(TiledMemory):
+class Ecp5Memory(TiledMemory, DistributedMemory):
     """Block RAM, or distributed RAM where the memory is small.
 
     Port A writes and port B reads; both together make the words of 36 bits.

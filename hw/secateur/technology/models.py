@@ -21,9 +21,9 @@ def _read(name: str) -> str:
     return re.sub(r"\bspecify\b.*?\bendspecify\b", "", text, flags=re.DOTALL)
 
 
-def _pins(name: str, count: int, between: str = ", ") -> str:
+def _pins(name: str, count: int) -> str:
     """Name the pins of a bus, the highest first."""
-    return between.join(name.format(index) for index in reversed(range(count)))
+    return ", ".join(name.format(index) for index in reversed(range(count)))
 
 
 def _multiplier() -> str:
@@ -126,8 +126,9 @@ module DP16KD(
   parameter CLKAMUX = "CLKA", CLKBMUX = "CLKB", GSR = "ENABLED";
   initial if (CLKAMUX != "CLKA" || CLKBMUX != "CLKB")
     $fatal(1, "DP16KD is modelled with rising edges only");
-  always @(posedge CLKA) if (RSTA || RSTB || {_pins("CSA{}", 3, " || ")} || {_pins("CSB{}", 3, " || ")})
-    $fatal(1, "DP16KD is modelled without resets and chip selects only");
+  always @(posedge CLKA)
+    if (RSTA || RSTB || |{{{_pins("CSA{}", 3)}, {_pins("CSB{}", 3)}}})
+      $fatal(1, "DP16KD is modelled without resets and chip selects only");
 
   reg [18431:0] memory;
   integer i;

@@ -38,6 +38,7 @@ class Job:
             self.output_words = int(job["output_words"])
             self.layers = int(job["layers"])
             self.spec = EngineSpec.from_dict(json.loads(str(job["spec"])))
+            self.program = int(job["program"])
 
     def pack(self, words: NDArray[np.int64]) -> list[int]:
         """Turn int64[words, lanes] into payloads."""
@@ -93,6 +94,7 @@ async def infer(dut: Any) -> None:
     else:
         raise AssertionError(f"the engine took no program in {PATIENCE} cycles")
     assert not now.error, f"the engine refused the program: {LoadError(now.error).name}"
+    assert now.program == job.program, f"it runs {now.program:#x}, not {job.program:#x}"
 
     inputs = [job.pack(words) for words in job.x]
     y_alone = []

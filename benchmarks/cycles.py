@@ -1,0 +1,311 @@
+"""Cycles of the engine on real and published networks: `python benchmarks/cycles.py`.
+
+What is measured is the Verilog of the whole engine, in Verilator, with a program loaded through its
+load stream; every output is compared with what the network computes, and every multiplication
+counted. Nothing is estimated but by the cycle model, which stands beside it.
+
+- LeNet-300-100 on MNIST, pruned 12, 24 and 46 times, learnt by the project's own stages (kept in
+  build/), 200 test images.
+- The nine layers of EIE (Han et al., ISCA 2016) at 64 PEs: random weights and activations of the
+  published densities.
+- MLPerf Tiny's autoencoder for anomaly detection, pruned to a tenth of its weights. Speed only:
+  it is not retrained, and no accuracy is claimed.
+
+MNIST and the autoencoder lie in the folder that SECATEUR_DATA names. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# What learns is fastest with a thread of its own, and gives the same result only so.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from cycles_measure import BuiltEngine, covering, measure
+from cycles_networks import EIE, autoencoder, eie_layer, lenet
+from cycles_tables import show
+from rich.console import Console
+
+from secateur.encode import fit
+from secateur.engine import EngineSpec
+from secateur.progress import Display
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Executor
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from secateur.network import Network
+    from secateur.progress import Progress
+
+ROOT = Path(__file__).resolve().parents[1]
+
+RATES = (12, 24, 46)
+#: PEs of the engines for LeNet-300-100, and what is given of each; the rest is fitted to hold the
+#: programs of all three rates.
+LENET_ENGINES: dict[int, dict[str, int]] = {
+    4: {"lanes": 4},
+    8: {"lanes": 4},
+    16: {"lanes": 4},
+    32: {"lanes": 4},
+}
+#: The engine for the autoencoder.
+AD01_ENGINE = {"pes": 16, "lanes": 4}
+#: Part of its weights that is kept.
+AD01_KEPT = 0.1
+#: The engine for EIE's layers.
+EIE_ENGINE = EngineSpec(
+    pes=64,
+    lanes=4,
+    codebook_bits=4,
+    # EIE's 4 bits would make half of VGG-6's entries padding, 6 make 5 % of them padding.
+    index_width=6,
+    entry_width=10,
+    accumulator_width=28,
+    bias_width=16,
+    queue_depth=32,
+    weight_depth=1 << 17,  # VGG-6
+    count_width=8,
+    column_depth=1 << 13,
+    row_depth=1 << 10,  # NT-Wd
+    activation_depth=1 << 13,
+    bias_depth=1 << 12,
+    layer_depth=2,
+    banks=1,
+    jobs=4,
+    accumulator_memories=2,
+)
+#: Inputs of EIE's layers: those that run alone, those that follow each other, and how many of these
+#: pass before the cycles from one to the next count.
+EIE_ALONE, EIE_INPUTS, WARM = 2, 8, 2
+#: Inputs that follow each other in the cycle model, which takes a millisecond for each cycle.
+MODELLED, EIE_MODELLED = 12, 4
+
+#: Simulations and compilations at a time.
+WORKERS = 2
+
+
+class Once:
+    """What several cases need is made by the first that asks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[Any, Future[Any]] = {}
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Give what ``make`` gave for ``key``, or raise what it raised."""
+        with self._lock:
+            mine = key not in self._made
+            future = self._made.setdefault(key, Future())
+        if mine:
+            try:
+                future.set_result(make())
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
+
+
+class Through:
+    """Passes on, for one case, what a build shows."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Progress]:
+        """Show a stage."""
+        yield lambda done, total, note: self._progress(done, total, f"{name}, {note}")
+
+    def note(self, name: str, text: str) -> None:
+        """Say nothing more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One network on one engine.
+
+    Parameters
+    ----------
+    name : str
+    kind : str
+        Which table it is in.
+    run : callable
+        Gives its figures.
+    """
+
+    name: str
+    kind: str
+    run: Callable[[Run], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where and how a case is measured.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets everything that is built.
+    models : Executor
+        What the cycle model is computed by.
+    progress : callable
+        Told what is done.
+    """
+
+    folder: Path
+    models: Executor
+    progress: Progress
+
+    def engine(
+        self, key: str, spec: Callable[[], EngineSpec], layers: int, *, bare: bool = False
+    ) -> BuiltEngine:
+        """Get an engine that several cases may share."""
+
+        def build() -> BuiltEngine:
+            given = spec()
+            self.progress(0, 0, "compiling the engine")
+            place, cache = self.folder / f"engine-{key}", self.folder / "cache"
+            return BuiltEngine.build(given, layers, bare=bare, folder=place, cache=cache)
+
+        return ONCE.get(("engine", key), build)
+
+    def measure(
+        self,
+        name: str,
+        engine: BuiltEngine,
+        network: Network,
+        x: NDArray[np.int64],
+        *,
+        alone: int,
+        modelled: int,
+    ) -> dict[str, Any]:
+        """Measure a network on an engine."""
+        return measure(
+            engine,
+            network,
+            x,
+            alone=alone,
+            warm=WARM,
+            folder=self.folder / name,
+            modelled=modelled,
+            models=self.models,
+            progress=self.progress,
+        )
+
+
+ONCE = Once()
+
+
+def learnt(rate: int, progress: Progress) -> tuple[Network, NDArray[np.int64], float]:
+    """Get LeNet-300-100 pruned ``rate`` times."""
+    return ONCE.get(("lenet", rate), lambda: lenet(rate, Through(progress)))
+
+
+def run_lenet(rate: int, pes: int, run: Run) -> dict[str, Any]:
+    """Measure LeNet-300-100 pruned ``rate`` times."""
+    networks = [learnt(each, run.progress)[0] for each in RATES]
+    network, x, error = learnt(rate, run.progress)
+
+    def spec() -> EngineSpec:
+        return covering([fit(each, pes=pes, **LENET_ENGINES[pes]) for each in networks])
+
+    engine = run.engine(f"lenet-{pes}", spec, len(network.layers))
+    name = f"lenet-{rate}-{pes}"
+    figures = run.measure(name, engine, network, x, alone=len(x), modelled=MODELLED)
+    return {**figures, "error": error, "rate": rate}
+
+
+def run_ad01(run: Run) -> dict[str, Any]:
+    """Measure the autoencoder."""
+    network, x = autoencoder(AD01_KEPT)
+    engine = run.engine("ad01", lambda: fit(network, **AD01_ENGINE), len(network.layers))
+    return run.measure("ad01", engine, network, x, alone=len(x), modelled=MODELLED)
+
+
+def run_eie(name: str, run: Run) -> dict[str, Any]:
+    """Measure a layer of EIE's."""
+    run.progress(0, 0, "drawing the weights")
+    network, x = eie_layer(name, EIE_INPUTS)
+    engine = run.engine("eie", lambda: EIE_ENGINE, 1, bare=True)
+    return run.measure(name, engine, network, x, alone=EIE_ALONE, modelled=EIE_MODELLED)
+
+
+def cases() -> list[Case]:
+    """List all, what takes longest first."""
+    lenets = [
+        Case(name=f"lenet-{rate}-{pes}", kind="lenet", run=partial(run_lenet, rate, pes))
+        for pes in LENET_ENGINES
+        for rate in RATES
+    ]
+    return [
+        lenets[0],  # learns all three
+        *(Case(name=name, kind="eie", run=partial(run_eie, name)) for name in EIE),
+        Case(name="ad01", kind="ad01", run=run_ad01),
+        *lenets[1:],
+    ]
+
+
+def run_all(chosen: list[Case], folder: Path, console: Console) -> dict[str, dict[str, Any]]:
+    """Run cases, two at a time; give their figures by name."""
+    now: dict[str, str] = {}
+    done = 0
+    with (
+        ThreadPoolExecutor(WORKERS) as pool,
+        ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as models,
+        Display(console).step("cycles") as show_progress,
+    ):
+
+        def tell(name: str, at: int, total: int, note: str) -> None:
+            now[name] = f"{name}: {f'{at} of {total} ' if total else ''}{note}"
+            show_progress(done, len(chosen), "; ".join([*now.values()]))
+
+        def run(case: Case) -> dict[str, Any]:
+            nonlocal done
+            start = time.monotonic()
+            progress = partial(tell, case.name)
+            found = case.run(Run(folder=folder, models=models, progress=progress))
+            now.pop(case.name, None)
+            done += 1
+            return {"kind": case.kind, **found, "seconds": round(time.monotonic() - start, 1)}
+
+        futures = {case.name: pool.submit(run, case) for case in chosen}
+        try:
+            return {name: future.result() for name, future in futures.items()}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def main() -> None:
+    """Measure all cases, or those that are named."""
+    every = cases()
+    parser = argparse.ArgumentParser(description="Measure cycles of the engine's Verilog.")
+    names = [case.name for case in every]
+    parser.add_argument("--case", action="append", choices=names, help="one of them only")
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "build" / "cycles")
+    given = parser.parse_args()
+    chosen = [case for case in every if given.case is None or case.name in given.case]
+    found = run_all(chosen, given.output, Console(stderr=True))
+    found = {name: found[name] for name in sorted(found, key=names.index)}
+    show(Console(width=120), found)
+    json.dump(found, sys.stdout)
+    print()
+
+
+if __name__ == "__main__":
+    main()
