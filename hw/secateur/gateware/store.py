@@ -137,8 +137,8 @@ class ActivationStore(wiring.Component):
             self.word.eq(ram.read_word),
         ]
         m.d.sync += self.complete.eq(put_x & last)
-        # `last` is known before the word comes. Not an equality: a program that says 0 words must not
-        # take x for ever.
+        # `last` is known before the word comes. Not an equality: a program that says 0 words must
+        # not take x for ever.
         with m.If(put_x):
             m.d.sync += [
                 position.eq(Mux(last, 0, position + 1)),
