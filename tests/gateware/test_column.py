@@ -25,17 +25,20 @@ class Column(NamedTuple):
     restart: bool
     end: bool
     value: int
-    count: int
+    entries: int
 
 
 class Slice(NamedTuple):
     """What must leave the queue; nothing but a job's end has no entries."""
 
     start: int | None
-    count: int
+    entries: int
     value: int | None
     tag: int
     end: bool
+
+
+FIELDS = ("start", "count", "value", "tag", "end")
 
 
 def spec(**fields: int) -> EngineSpec:
@@ -77,9 +80,9 @@ def slices(passed: list[Column]) -> list[Slice | None]:
     for number, column in enumerate(passed):
         mine = [n for n in range(number + 1) if passed[n].inference == column.inference]
         first = max(n for n in mine if passed[n].restart)
-        start = sum(passed[n].count for n in mine if first <= n < number)
-        if column.value and column.count:
-            result.append(Slice(start, column.count, column.value, column.tag, column.end))
+        start = sum(passed[n].entries for n in mine if first <= n < number)
+        if column.value and column.entries:
+            result.append(Slice(start, column.entries, column.value, column.tag, column.end))
         else:
             result.append(Slice(None, 0, None, column.tag, True) if column.end else None)
     return result
@@ -105,14 +108,14 @@ def run(
             # Garbage beside a visit that is not asserted.
             tag = rng.randrange(spec.jobs)
             column = Column(tag, tag, rng.random() < 0.5, True, 3, rng.randrange(16))
-            valid = bool(waiting) and room.popleft() and rng.random() < source
+            valid = room.popleft() and bool(waiting) and rng.random() < source
             if valid:
                 column, part = waiting.popleft()
                 if part:
                     queue.append((cycle, part))
             fields = column._asdict()
             ctx.set(dut.visit, valid)
-            ctx.set(dut.count, fields.pop("count"))
+            ctx.set(dut.count, fields.pop("entries"))
             ctx.set(dut.i, fields | {"active": column.value != 0})
             ready = sink(cycle)
             ctx.set(dut.o.ready, ready)
@@ -121,7 +124,7 @@ def run(
             assert offered == due, f"cycle {cycle}: o.valid is {offered}, {queue}"
             if offered:
                 have, want = ctx.get(dut.o.payload), queue[0][1]
-                for name, field in want._asdict().items():
+                for name, field in zip(FIELDS, want, strict=True):
                     assert field in (None, have[name]), f"cycle {cycle}: {name}: {have}, not {want}"
             # The queue's own two registers are before its count.
             level = sum(passed <= cycle - 2 for passed, _ in queue)
@@ -203,4 +206,4 @@ def test_throughput_and_latency(empty: float, zeros: float, out: int) -> None:
     sent[-1] = sent[-1]._replace(end=True)
     got, _ = run(the, sent, source=1, sink=lambda cycle: True, cycles=cycles)
     assert got[-1].end
-    assert got[-1].count == (out != 0)
+    assert got[-1].entries == (out != 0)

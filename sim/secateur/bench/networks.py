@@ -25,6 +25,7 @@ def random_network(
     dead: float = 0.0,
     codebook: bool = False,
     width: int = 8,
+    code_widths: Sequence[int] = (),
 ) -> Network:
     """Make a network with at least one weight in every layer.
 
@@ -43,6 +44,9 @@ def random_network(
         Draw weights from up to 16 values per layer, otherwise from all of 8 bits.
     width : int
         Bits of an activation.
+    code_widths : sequence of int
+        Bits of the codes of the layers in turn, of a direct weight or of an index of the codebook;
+        as above where it is empty.
     """
     rng = np.random.default_rng(seed)
     formats = [
@@ -52,8 +56,15 @@ def random_network(
     layers = []
     for index in range(len(lengths) - 1):
         shape = lengths[index + 1], lengths[index]
-        values = np.unique(np.append(rng.integers(-128, 128, 14), [0, 1])) if codebook else None
-        weights = rng.integers(-128, 128, shape) if values is None else rng.choice(values, shape)
+        bits = code_widths[index % len(code_widths)] if code_widths else 4 if codebook else 8
+        weight_width = 8 if codebook else bits
+        low = -(1 << (weight_width - 1))
+        if codebook:
+            values = np.unique(np.append(rng.integers(low, -low, (1 << bits) - 2), [0, 1]))
+            weights = rng.choice(values, shape)
+        else:
+            values = None
+            weights = rng.integers(low, -low, shape)
         weights[rng.random(shape) >= density] = 0
         weights[rng.random(shape[0]) < dead] = 0
         weights[:, rng.random(shape[1]) < dead] = 0
@@ -64,7 +75,7 @@ def random_network(
                 name=f"fc{index + 1}",
                 weights=weights,
                 bias=rng.integers(-3000, 3000, shape[0]),
-                weight_width=8,
+                weight_width=weight_width,
                 input=formats[index],
                 requant=Requant(
                     shift=int(rng.integers(12)),
