@@ -99,11 +99,10 @@ class Reference:
         if self.program is None:
             raise RuntimeError("no program is in use")
         table = self._contents[Section.LAYERS, 0]
-        read = [0] * self.spec.pes
         layers = []
         for index, last in enumerate(table["last"]):
             fields = {name: int(values[index]) for name, values in table.items()}
-            layers.append((fields, *self._entries(index, fields, read)))
+            layers.append((fields, *self._entries(index, fields)))
             if last:
                 break
         y = []
@@ -118,26 +117,23 @@ class Reference:
         return np.array(y)
 
     def _entries(
-        self, index: int, fields: dict[str, int], read: list[int]
+        self, index: int, fields: dict[str, int]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """PE, accumulator, column and weight of every entry of a layer: int64[entries] each.
 
-        Every PE reads its entries one after the other, whatever the layer and the column: from
-        ``read[pe]`` on, which is advanced. The k-th entries of all columns are taken at once; each
-        column has its own cursor.
+        The k-th entries of all columns are taken at once; each column has its own cursor.
         """
         spec = self.spec
-        words = np.arange(fields["source_words"])
+        words, base = np.arange(fields["source_words"]), fields["weight_base"]
         found = []
         for pe in range(spec.pes):
             count = self._contents[Section.COLUMNS, 0][f"count{pe}"][fields["column_base"] + words]
             start, total = np.cumsum(count) - count, int(count.sum())
             codes, zeros = unpack_entries(
-                self._contents[Section.WEIGHTS, pe]["entry"][read[pe] : read[pe] + total],
+                self._contents[Section.WEIGHTS, pe]["entry"][base : base + total],
                 code_width=spec.code_widths[fields.get("code_extra", 0)],
                 signed=not spec.codebook_bits,
             )
-            read[pe] += total
             if spec.codebook_bits:
                 book = index << spec.codebook_bits
                 codes = self._contents[Section.CODEBOOKS, 0]["value"][book + codes]

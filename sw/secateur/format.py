@@ -180,12 +180,14 @@ def memories(spec: EngineSpec) -> dict[Section, Memory]:
     """
     column_bits = (spec.column_depth - 1).bit_length()
     bias_bits = (spec.bias_depth - 1).bit_length()
+    weight_bits = (spec.weight_depth - 1).bit_length()
     extra_bits = (len(spec.code_widths) - 1).bit_length()
     extra = Field("code_extra", extra_bits, "bits of the layer's codes beyond the fewest")
     layer = Record((
         Field("source_words", column_bits + 1, "words of the layer's input, at least 1"),
         Field("rows_words", bias_bits + 1, "words of the layer's output, at least 1"),
         Field("column_base", column_bits, "column word of the layer's first columns"),
+        Field("weight_base", weight_bits, "entry of every PE's first in the layer"),
         Field("bias_base", bias_bits, "bias word of the layer's first rows"),
         Field("multiplier", 16, "reserved for networks quantised elsewhere; must be 1"),
         Field("shift", 6, "requantisation's right shift, bits"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from secateur.engine import EngineSpec
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat
 from secateur.format import Section, memories
-from secateur.image import CRC_SIZE, IncompleteImageError, RefusedImageError, parse_image
+from secateur.image import CRC_SIZE, IncompleteImageError, RefusedImageError, parse_image, read_image
 from secateur.words import streams_in
 
 if TYPE_CHECKING:
@@ -161,6 +162,12 @@ class Program:
         """
         return self._bits()[1]
 
+    @cached_property
+    def _entry_words(self) -> int:
+        """Words of all weight memories that the image writes."""
+        contents = read_image(self.spec, self.image)
+        return sum(contents[Section.WEIGHTS, pe]["entry"].size for pe in range(self.spec.pes))
+
     def _bits(self) -> tuple[dict[str, int], dict[str, int]]:
         spec, words = self.spec, self.words
         kinds = memories(spec)
@@ -170,7 +177,7 @@ class Program:
             section: count * kinds[section].record.width
             for section, count in {
                 Section.LAYERS: len(self.layers),
-                Section.WEIGHTS: entries,
+                Section.WEIGHTS: self._entry_words,
                 Section.COLUMNS: sum(words[:-1]),
                 Section.BIASES: sum(words[1:]) * spec.lanes // spec.drain_lanes,
                 Section.CODEBOOKS: codebooks,
@@ -185,8 +192,9 @@ class Program:
         }
         return {
             "codes": codes,
-            "indices": used[Section.WEIGHTS] - padding - codes,
+            "indices": entries * spec.entry_width - padding - codes,
             "padding": padding,
+            "gaps": used[Section.WEIGHTS] - entries * spec.entry_width,
             "counts": used[Section.COLUMNS],
             "codebooks": used.get(Section.CODEBOOKS, 0),
             "biases": used[Section.BIASES],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -52,17 +53,22 @@ class Words:
         ]
 
     @cached_property
+    def weight_bases(self) -> list[int]:
+        """Where each layer's entries begin in every PE, and after those, where the last ones end."""
+        most = [int(streams.counts.sum(axis=1).max()) for streams in self.streams]
+        return [0, *itertools.accumulate(most)]
+
+    @cached_property
     def needs(self) -> dict[str, int]:
         """What the network needs of a field of the engine: exact depths, and widths."""
         words, spec, layers = self.placement.words, self.spec, self.placement.layers
-        entries = np.sum([streams.counts.sum(axis=1) for streams in self.streams], axis=0)
         biases = [layer.bias for layer in layers]
         return {
             "accumulator_width": self.placement.network.accumulator_width,
             "bias_width": signed_width(
                 min(int(bias.min()) for bias in biases), max(int(bias.max()) for bias in biases)
             ),
-            "weight_depth": int(entries.max()),
+            "weight_depth": self.weight_bases[-1],
             "row_depth": self.placement.row_depth,
             "count_width": max(int(s.counts.max()) for s in self.streams).bit_length(),
             "column_depth": sum(words[:-1]),
@@ -88,6 +94,7 @@ class Words:
             "source_words": words[:-1],
             "rows_words": words[1:],
             "column_base": np.cumsum(words[:-1]) - words[:-1],
+            "weight_base": self.weight_bases[:-1],
             "bias_base": np.cumsum(bias_words) - bias_words,
             "multiplier": [1] * len(layers),
             "shift": [layer.requant.shift for layer in layers],
@@ -128,15 +135,21 @@ class Words:
     def _entry_words(self) -> Contents:
         contents = {}
         for pe in range(self.spec.pes):
-            entries = []
-            for layer, streams, width in zip(
-                self.placement.layers, self.streams, self.code_widths, strict=True
+            count = self.streams[-1].weights[pe].size
+            memory = np.zeros(self.weight_bases[-2] + count, dtype=np.int64)
+            for base, layer, streams, width in zip(
+                self.weight_bases[:-1],
+                self.placement.layers,
+                self.streams,
+                self.code_widths,
+                strict=True,
             ):
                 weights = streams.weights[pe]
                 book = layer.codebook
                 codes = weights if book is None else np.searchsorted(book, weights)
-                entries.append(pack_entries(codes, streams.zeros[pe], code_width=width))
-            contents[Section.WEIGHTS, pe] = {"entry": np.concatenate(entries)}
+                entries = pack_entries(codes, streams.zeros[pe], code_width=width)
+                memory[base : base + entries.size] = entries
+            contents[Section.WEIGHTS, pe] = {"entry": memory}
         return contents
 
 
@@ -151,7 +164,6 @@ def streams_in(spec: EngineSpec, contents: Contents) -> list[Streams]:
     table = contents[Section.LAYERS, 0]
     columns = contents[Section.COLUMNS, 0]
     counts = np.stack([columns[f"count{pe}"] for pe in range(spec.pes)])
-    at = [0] * spec.pes  # where the layer's entries begin
     layers = []
     for index, (base, words) in enumerate(
         zip(table["column_base"].tolist(), table["source_words"].tolist(), strict=True)
@@ -159,10 +171,11 @@ def streams_in(spec: EngineSpec, contents: Contents) -> list[Streams]:
         mine = counts[:, base : base + words]
         if mine.shape[1] != words:
             raise IndexError(f"layer {index} has {words} words of columns, not {mine.shape[1]}")
+        at = int(table["weight_base"][index])
         extra = int(table["code_extra"][index]) if "code_extra" in table else 0
         weights, zeros = [], []
         for pe, count in enumerate(mine.sum(axis=1).tolist()):
-            entries = contents[Section.WEIGHTS, pe]["entry"][at[pe] : at[pe] + count]
+            entries = contents[Section.WEIGHTS, pe]["entry"][at : at + count]
             if entries.size != count:
                 raise IndexError(f"PE {pe} has {count} entries of layer {index}")
             code, skipped = unpack_entries(
@@ -173,6 +186,5 @@ def streams_in(spec: EngineSpec, contents: Contents) -> list[Streams]:
                 code = codebook[(index << spec.codebook_bits) + code]
             weights.append(code)
             zeros.append(skipped)
-            at[pe] += count
         layers.append(Streams(weights=tuple(weights), zeros=tuple(zeros), counts=mine))
     return layers

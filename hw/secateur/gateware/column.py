@@ -35,8 +35,8 @@ def slice_layout(spec: EngineSpec) -> data.StructLayout:
 class ColumnQueue(wiring.Component):
     """Follow the columns through the weight memory and queue those that give work.
 
-    The entries of all columns stand one behind the other, so that their first addresses are sums of
-    the counts of the columns before: no pointers are stored. A column passed in cycle 0 is queued
+    The entries of a layer's columns stand one behind the other, so that their first addresses are
+    sums of the counts of the columns before: no pointers are stored. A column passed in cycle 0 is queued
     in cycle 1 if its activation is not zero and the PE has entries in it, and leaves the queue in
     cycle ``LATENCY`` at the earliest. A job's last column is always queued, as the sign of its end.
 
@@ -83,19 +83,16 @@ class ColumnQueue(wiring.Component):
         depth = self.spec.queue_depth + IN_FLIGHT
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=layout.size, depth=depth)
 
-        # Cycle 0: where each inference under way has come to.
-        pointers = Array(
-            Signal(range(self.spec.weight_depth), name=f"pointer_{index}")
-            for index in range(self.spec.jobs)
-        )
+        # Cycle 0: where the job has come to.
+        pointer = Signal(range(self.spec.weight_depth))
         start = Signal(range(self.spec.weight_depth))
         works = Signal()
         m.d.comb += [
-            start.eq(Mux(self.i.restart, 0, pointers[self.i.inference])),
+            start.eq(Mux(self.i.first, self.i.base, pointer)),
             works.eq(self.i.active & (self.count != 0)),
         ]
         with m.If(self.visit):
-            m.d.sync += pointers[self.i.inference].eq(start + self.count)
+            m.d.sync += pointer.eq(start + self.count)
 
         # Cycle 1: into the queue.
         pushed = Signal(layout)

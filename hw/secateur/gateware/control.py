@@ -223,7 +223,6 @@ class Control(wiring.Component):
         last_next = Signal()
         m.d.comb += [
             self.walk_job.tag.eq(tag),
-            self.walk_job.inference.eq(inference),
             self.walk_job.hidden.eq(layer_next != 0),
             # A table without a last layer ends where it ends, so that no program hangs the engine.
             last_next.eq(self.layer.last | (layer_next == last_layer)),
@@ -282,6 +281,7 @@ class Control(wiring.Component):
                     ),
                     made[inference].eq(rows_words(last_next)),
                     self.walk_job.column.eq(self.layer.column_base),
+                    self.walk_job.weight.eq(self.layer.weight_base),
                     self.walk_job.signed.eq(self.layer.input_signed),
                     self.tag_layers[tag].eq(layer_next),
                     is_last.eq(last_next),

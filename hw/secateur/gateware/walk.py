@@ -22,10 +22,10 @@ def job_layout(spec: EngineSpec) -> data.StructLayout:
     layer = {f.name: f.width for f in memories(spec)[Section.LAYERS].record.fields}
     return data.StructLayout({
         "tag": range(spec.jobs),  # set of accumulators that it uses
-        "inference": range(spec.jobs),  # which of those under way
         "hidden": 1,  # its input is a layer's output, not x
         "words": max(layer["source_words"], layer["rows_words"]),  # of its input
         "column": layer["column_base"],  # address of the first one's counts
+        "weight": layer["weight_base"],  # address of every PE's first entry
         "signed": layer["input_signed"],
     })
 
@@ -34,8 +34,8 @@ def visit_layout(spec: EngineSpec) -> data.StructLayout:
     """Lay out how a column is passed, as the processing elements of one lane see it."""
     return data.StructLayout({
         "tag": range(spec.jobs),
-        "inference": range(spec.jobs),
-        "restart": 1,  # the inference's first column: its entries begin at address 0
+        "first": 1,  # the job's first column, whose entries begin at `base`
+        "base": range(spec.weight_depth),
         "end": 1,  # the job's last column
         "active": 1,  # its activation is not zero
         # One bit more than an activation, so that signed and unsigned ones share a multiplier.
@@ -118,7 +118,7 @@ class Walker(wiring.Component):
         job = Signal(job_layout(self.spec))
         left = Signal.like(job.words)
         under_way = Signal()  # left != 0
-        restart = Signal()
+        first = Signal()
         there = Signal()
         take = Signal()
         m.d.comb += [
@@ -136,14 +136,14 @@ class Walker(wiring.Component):
                 left.eq(left - 1),
                 under_way.eq(left != 1),
                 job.column.eq(job.column + 1),
-                restart.eq(0),
+                first.eq(0),
             ]
         with m.If(self.start):
             m.d.sync += [
                 job.eq(self.job),
                 left.eq(self.job.words),
                 under_way.eq(1),
-                restart.eq(~self.job.hidden),
+                first.eq(1),
             ]
 
         # What is known of the word while the memory reads it, cycle by cycle.
@@ -159,8 +159,8 @@ class Walker(wiring.Component):
         m.d.sync += [
             read[0].valid.eq(take),
             read[0].tag.eq(job.tag),
-            read[0].inference.eq(job.inference),
-            read[0].restart.eq(restart),
+            read[0].first.eq(first),
+            read[0].base.eq(job.weight),
             read[0].end.eq(left == 1),
             read[0].signed.eq(job.signed),
             *(late.eq(early) for early, late in itertools.pairwise(read)),
@@ -172,8 +172,8 @@ class Walker(wiring.Component):
             value, visit = self.word[lane], self.o[lane]
             m.d.sync += [
                 visit.tag.eq(word.tag),
-                visit.inference.eq(word.inference),
-                visit.restart.eq(word.restart),
+                visit.first.eq(word.first),
+                visit.base.eq(word.base),
                 visit.end.eq(word.end),
                 visit.active.eq(value != 0),
                 visit.value.eq(Cat(value, value[-1] & word.signed).as_signed()),
