@@ -175,8 +175,8 @@ class Verilator(Simulator):
                 *("--top-module", toplevel, "--prefix", "Vtop", "-o", toplevel),
                 *("--timescale", "1ns/1ps"),
                 # Yosys extends and truncates operands implicitly, as Verilog's rules say, and
-                # assigns what a case leaves out before it.
-                *("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE"),
+                # assigns what a case leaves out before it. It declares signals of no bits, unused.
+                *("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-ASCRANGE"),
                 *arguments,
                 *self._driver(toplevel, folder),
                 *sources,
