@@ -24,12 +24,33 @@ from secateur.image import (
 )
 
 SMALL = {"activation_depth": 4, "bias_depth": 2, "column_depth": 4, "weight_depth": 4}
-SPEC = EngineSpec(pes=2, lanes=1, codebook_bits=1, row_depth=2, layer_depth=2, **SMALL)
+SPEC = EngineSpec(
+    pes=2,
+    lanes=1,
+    codebook_bits=1,
+    entry_width=5,
+    count_width=2,
+    row_depth=2,
+    layer_depth=2,
+    **SMALL,
+)
 #: Words of all sizes, among them some of a single byte.
 SPECS = [
     SPEC,
-    EngineSpec(pes=1, lanes=1, row_depth=2, layer_depth=2, banks=1, index_width=1, **SMALL),
-    EngineSpec(pes=4, lanes=4, accumulator_width=45, layer_depth=4, weight_width=16, **SMALL),
+    EngineSpec(
+        pes=1, lanes=1, row_depth=2, layer_depth=2, banks=1, index_width=1, entry_width=9, **SMALL
+    ),
+    EngineSpec(
+        pes=4,
+        lanes=2,
+        accumulator_width=48,
+        bias_width=45,
+        count_width=13,
+        layer_depth=4,
+        weight_width=16,
+        entry_width=20,
+        **SMALL,
+    ),
 ]
 
 Word = tuple[Section, int, int, int]
@@ -147,7 +168,7 @@ def expected(spec: EngineSpec, image: bytes) -> list[Word]:
 
 def by_hand(spec: EngineSpec, *sections: tuple[int, int, int, bytes]) -> bytes:
     """Pack an image from section, PE, count and bytes, right but for what is asked for."""
-    image = b"SCTR" + struct.pack("<BI", 1, spec.fingerprint)
+    image = b"SCTR" + struct.pack("<BI", 2, spec.fingerprint)
     for section, pe, count, content in sections:
         image += struct.pack("<BBI", section, pe, count) + content
     image += struct.pack("<BBI", 0, 0, 0)
@@ -178,7 +199,7 @@ def test_writes_each_word_once(spec: EngineSpec, stalls: dict[str, float]) -> No
 def test_bytes_by_hand() -> None:
     """The format written a second way: fields of the headers, words in whole bytes."""
     entry = bytes([0b0_0101_1])  # code 1, zeros 5
-    column = bytes([0b10_11])  # start 3, count 2
+    column = bytes([0b10_11])  # 3 entries of PE 0, 2 of PE 1
     image = by_hand(
         SPEC, (2, 1, 2, entry * 2), (3, 0, 1, column), (2, 0, 0, b""), (5, 0, 1, b"\x81")
     )
@@ -213,7 +234,9 @@ def test_cycles() -> None:
 def test_refuses(spec: EngineSpec) -> None:
     """Every rule, at its limit; nothing is committed, and what follows is discarded."""
     good = random_image(spec, 1)
-    entry = bytes(memories(spec)[Section.WEIGHTS].record.size)
+    entry, column = (
+        bytes(memories(spec)[kind].record.size) for kind in (Section.WEIGHTS, Section.COLUMNS)
+    )
     pes, depth = spec.pes, spec.weight_depth
     layers = memories(spec)[Section.LAYERS]
     last = good[-5:-4]
@@ -221,13 +244,15 @@ def test_refuses(spec: EngineSpec) -> None:
         (b"SCTS" + good[4:], LoadError.MAGIC),
         (b"\0" * len(good), LoadError.MAGIC),
         (good[:4] + b"\0" + good[5:], LoadError.VERSION),
-        (good[:4] + b"\2" + good[5:], LoadError.VERSION),
+        (good[:4] + b"\1" + good[5:], LoadError.VERSION),
+        (good[:4] + b"\3" + good[5:], LoadError.VERSION),
         (good[:5] + bytes([good[5] ^ 1]) + good[6:], LoadError.ENGINE),
         (good[:8] + bytes([good[8] ^ 128]) + good[9:], LoadError.ENGINE),
         (by_hand(spec, (6, 0, 1, b"\0")), LoadError.SECTION),
         (by_hand(spec, (255, 0, 1, b"\0")), LoadError.SECTION),
         (by_hand(spec, (2, pes, 1, entry)), LoadError.SECTION),
-        (by_hand(spec, (3, 255, 1, entry)), LoadError.SECTION),
+        (by_hand(spec, (3, 1, 1, column)), LoadError.SECTION),
+        (by_hand(spec, (2, 255, 1, entry)), LoadError.SECTION),
         (by_hand(spec, (1, 1, 1, bytes(layers.record.size))), LoadError.SECTION),
         (by_hand(spec, (4, 1, 0, b"")), LoadError.SECTION),
         (by_hand(spec, (2, 0, depth + 1, entry * (depth + 1))), LoadError.SIZE),
