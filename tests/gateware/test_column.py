@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from secateur.engine import EngineSpec
 from secateur.gateware.column import IN_FLIGHT, ColumnQueue
 from secateur.gateware.walk import Walker
 
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 #: Cycles from `room` to the column that it allows: the engine's register, and the walker.
 ROOM_TO_VISIT = 1 + Walker.LATENCY
+#: Cycles from a column until `room` knows of it.
+TO_ROOM = IN_FLIGHT - ROOM_TO_VISIT
 
 
 class Column(NamedTuple):
     """A column as the walker passes it, and the PE's entries in it."""
 
     tag: int
-    inference: int
-    restart: bool
+    first: bool
+    base: int
     end: bool
     value: int
     entries: int
@@ -48,29 +54,36 @@ def spec(**fields: int) -> EngineSpec:
 def columns(
     spec: EngineSpec, jobs: int, *, empty: float = 0.3, zeros: float = 0.3, seed: int = 1
 ) -> list[Column]:
-    """Draw the columns of ``jobs`` jobs of up to 9 columns.
+    """Draw the columns of ``jobs`` jobs of up to 9 columns, of any length and from any entry on.
 
-    Of ``spec.jobs`` inferences any may come next, and any may begin again. ``empty`` of the
-    columns have no entries, ``zeros`` of the activations are zero, and no inference has more
-    entries than the PE.
+    ``empty`` of the columns have no entries, ``zeros`` of the activations are zero, and no layer
+    goes beyond the end of the memory. Many end with it.
     """
     rng = random.Random(seed)
-    left = [0] * spec.jobs
     drawn = []
     for job in range(jobs):
-        inference = rng.randrange(spec.jobs)
-        begins = rng.random() < 0.3 or not left[inference]
-        for column in range(length := rng.choice((1, 1, 2, 9))):
-            restart = begins and column == 0
-            if restart:
-                left[inference] = spec.weight_depth
-            most = min(left[inference], (1 << spec.count_width) - 1)
-            count = 0 if rng.random() < empty else rng.choice((1, most, rng.randint(0, most)))
-            count = min(count, most)
-            left[inference] -= count
-            value = 0 if rng.random() < zeros else rng.choice((-128, -1, 1, 255))
-            end = column == length - 1
-            drawn.append(Column(job % spec.jobs, inference, restart, end, value, count))
+        length = rng.choice((1, 1, 2, 9))
+        most = (1 << spec.count_width) - 1
+        counts = [
+            0 if rng.random() < empty else rng.choice((1, most, rng.randint(0, most)))
+            for _ in range(length)
+        ]
+        while sum(counts) > spec.weight_depth:
+            counts[counts.index(max(counts))] -= 1
+        left = spec.weight_depth - sum(counts)
+        base = rng.choice((0, left, rng.randint(0, left))) % spec.weight_depth
+        for column, count in enumerate(counts):
+            drawn.append(
+                Column(
+                    tag=job % spec.jobs,
+                    first=column == 0,
+                    # Said of the first one only.
+                    base=rng.randrange(spec.weight_depth) if column else base,
+                    end=column == length - 1,
+                    value=0 if rng.random() < zeros else rng.choice((-128, -1, 1, 255)),
+                    entries=count,
+                )
+            )
     return drawn
 
 
@@ -78,9 +91,8 @@ def slices(passed: list[Column]) -> list[Slice | None]:
     """Say what each column is in the queue: nothing, if it gives no work and ends no job."""
     result: list[Slice | None] = []
     for number, column in enumerate(passed):
-        mine = [n for n in range(number + 1) if passed[n].inference == column.inference]
-        first = max(n for n in mine if passed[n].restart)
-        start = sum(passed[n].entries for n in mine if first <= n < number)
+        first = max(n for n in range(number + 1) if passed[n].first)
+        start = passed[first].base + sum(one.entries for one in passed[first:number])
         if column.value and column.entries:
             result.append(Slice(start, column.entries, column.value, column.tag, column.end))
         else:
@@ -89,15 +101,23 @@ def slices(passed: list[Column]) -> list[Slice | None]:
 
 
 def run(
-    spec: EngineSpec, sent: list[Column], *, source: float, sink: Any, cycles: int
+    spec: EngineSpec,
+    sent: list[Column],
+    *,
+    source: float,
+    sink: Any,
+    cycles: int,
+    resets: Container[int] = (),
 ) -> tuple[list[Slice], int]:
     """Pass a column as early as ``room`` allows, ``source`` of the time; take when ``sink(cycle)``.
 
+    In the cycles ``resets`` there is a reset; what was not passed before begins with the next job.
     Returns what left the queue, and how many columns were passed within ``cycles``. Every output
     is compared in every cycle with what the docstring says.
     """
     rng = random.Random(spec.queue_depth)
     dut = ColumnQueue(spec)
+    reset = Signal()
     got: list[Slice] = []
     waiting = deque(zip(sent, slices(sent), strict=True))
     queue: deque[tuple[int, Slice]] = deque()  # with the cycle of the visit
@@ -106,8 +126,14 @@ def run(
         room = deque([False] * ROOM_TO_VISIT)
         for cycle in range(cycles):
             # Garbage beside a visit that is not asserted.
-            tag = rng.randrange(spec.jobs)
-            column = Column(tag, tag, rng.random() < 0.5, True, 3, rng.randrange(16))
+            column = Column(
+                rng.randrange(spec.jobs),
+                rng.random() < 0.5,
+                rng.randrange(spec.weight_depth),
+                True,
+                3,
+                rng.randrange(1 << spec.count_width),
+            )
             valid = room.popleft() and bool(waiting) and rng.random() < source
             if valid:
                 column, part = waiting.popleft()
@@ -126,15 +152,20 @@ def run(
                 have, want = ctx.get(dut.o.payload), queue[0][1]
                 for name, field in zip(FIELDS, want, strict=True):
                     assert field in (None, have[name]), f"cycle {cycle}: {name}: {have}, not {want}"
-            # The queue's own two registers are before its count.
-            level = sum(passed <= cycle - 2 for passed, _ in queue)
+            level = sum(passed <= cycle - TO_ROOM for passed, _ in queue)
             room.append(ctx.get(dut.room))
             assert room[-1] == (level <= spec.queue_depth), f"cycle {cycle}: {level} queued"
+            ctx.set(reset, cycle in resets)
             await ctx.tick()
             if offered and ready:
                 got.append(queue.popleft()[1])
+            if cycle in resets:
+                queue.clear()
+                room = deque([False] * ROOM_TO_VISIT)
+                while waiting and not waiting[0][0].first:
+                    waiting.popleft()
 
-    simulator = Simulator(dut)
+    simulator = Simulator(ResetInserter(reset)(dut))
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
@@ -167,7 +198,7 @@ def busy(sent: list[Column]) -> list[Slice]:
 def test_order_is_kept_and_nothing_lost(
     fields: dict[str, int], empty: float, source: float, sink: float
 ) -> None:
-    """Inferences in any order and under way at once, each with all of the PE's entries."""
+    """Jobs one behind the other, up to all of the PE's entries in one."""
     the = spec(**fields)
     sent = columns(the, 60, empty=empty)
     got, passed = run(the, sent, source=source, sink=sometimes(sink), cycles=1000)
@@ -175,11 +206,24 @@ def test_order_is_kept_and_nothing_lost(
     assert got == busy(sent)
 
 
-@pytest.mark.parametrize("queue_depth", [4, 8, 16, 64])
+@pytest.mark.parametrize("again", [1, 2, 3])
+@pytest.mark.parametrize("sink", [0.05, 0.4, 1])
+def test_reset(sink: float, again: int) -> None:
+    """Nothing that was passed before it comes out, whatever is passed next; `room` is back."""
+    the = spec(queue_depth=4, count_width=2, weight_depth=32)
+    resets = {cycle + more for cycle in range(30, 300, 37) for more in range(again)}
+    sent = columns(the, 120, empty=0.1, zeros=0.1)
+    got, passed = run(the, sent, source=1, sink=sometimes(sink), cycles=1500, resets=resets)
+    if sink == 1:
+        assert passed == len(sent)
+    assert len(got) > 20
+
+
+@pytest.mark.parametrize("queue_depth", [4, 8, 11, 64])
 def test_full(queue_depth: int) -> None:
     """What passes until `room` is deasserted and seen finds a place, no fewer; then all come."""
     the = spec(queue_depth=queue_depth, weight_depth=256)
-    sent = [Column(0, 0, n == 0, False, 9, 1) for n in range(150)]
+    sent = [Column(0, n == 0, 0, False, 9, 1) for n in range(150)]
     most = queue_depth + IN_FLIGHT
     got, passed = run(the, sent, source=1, sink=lambda cycle: False, cycles=100)
     assert (got, passed) == ([], most)
@@ -196,7 +240,7 @@ def test_full(queue_depth: int) -> None:
 def test_throughput_and_latency(empty: float, zeros: float, out: int) -> None:
     """A column a cycle: 50 in 50 cycles, the last out ``LATENCY`` cycles after its visit."""
     the = spec(queue_depth=4, weight_depth=256)
-    sent = [Column(0, 0, n == 0, False, int(not zeros), int(not empty)) for n in range(50)]
+    sent = [Column(1, n == 0, 7, False, int(not zeros), int(not empty)) for n in range(50)]
     cycles = ROOM_TO_VISIT + 50 + ColumnQueue.LATENCY
     assert run(the, sent, source=1, sink=lambda cycle: True, cycles=cycles) == (busy(sent), 50)
     assert len(busy(sent)) == out
