@@ -1,8 +1,10 @@
-"""Control against the sequence that a program's layer table asks for."""
+"""Control against what a layer table asks for, among parts that take as long as they like."""
 
 from __future__ import annotations
 
 import random
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -11,7 +13,27 @@ from amaranth.sim import Simulator
 
 from secateur.engine import EngineSpec
 from secateur.format import Section, memories
-from secateur.gateware.control import Control, Phase
+from secateur.gateware.column import ColumnQueue
+from secateur.gateware.control import Control
+from secateur.gateware.walk import Walker
+from secateur.technology import Memory
+
+#: Processing elements that report the ends of jobs.
+PES = 3
+#: Words of the inputs that are drawn.
+LENGTHS = range(1, 5)
+
+
+def spec_of(codebook_bits: int = 0, **fields: int) -> EngineSpec:
+    """Make a small engine."""
+    codes = {"codebook_bits": codebook_bits, "entry_width": codebook_bits + 4}
+    return EngineSpec(
+        pes=1,
+        lanes=1,
+        **{"row_depth": 2, "layer_depth": 4, "activation_depth": 16, "bias_depth": 16},
+        **(codes if codebook_bits else {}),
+        **fields,
+    )
 
 
 def table(spec: EngineSpec, layers: int, seed: int) -> list[dict[str, int]]:
@@ -22,26 +44,116 @@ def table(spec: EngineSpec, layers: int, seed: int) -> list[dict[str, int]]:
         {field.name: rng.getrandbits(field.width) for field in fields}
         for _ in range(spec.layer_depth)
     ]
+    words[0]["source_words"] = rng.choice(LENGTHS)
     for index, word in enumerate(words[:layers]):
+        word["rows_words"] = rng.choice(LENGTHS)
         word["last"] = int(index == layers - 1)
     return words
 
 
-class Bench:
-    """Plays the engine around a control: layer tables, inputs, scans and drains that take time."""
+@dataclass
+class Job:
+    """A layer of an inference, as the bench expects it."""
 
-    def __init__(self, ctx: Any, dut: Control, tables: list[Any], reset: Signal, seed: int) -> None:
+    inference: int
+    layer: int
+    word: dict[str, int]
+    tag: int
+    made: int  # words of its output
+    last: bool
+    start: int  # cycle of its walk
+    left: int  # words of its input to be walked
+    ended: set[int] = field(default_factory=set)  # PEs that have stored its products
+    drained: int = 0  # words of its output
+
+
+@dataclass
+class Hold:
+    """What stands still."""
+
+    walk: bool = False
+    pes: bool = False
+    drain: bool = False
+    y: bool = False
+
+
+@dataclass
+class Pace:
+    """Probability of a step in a cycle: of x, the walker, a PE's report, the drain."""
+
+    x: float = 0.5
+    walk: float = 0.5
+    pe: float = 0.3
+    drain: float = 0.5
+
+
+class Bench:
+    """Plays the engine around a control, and checks whatever it starts.
+
+    Whatever the control does is compared with the order in which it may do it. Nothing here knows
+    how many cycles the control takes.
+    """
+
+    def __init__(
+        self, ctx: Any, dut: Control, tables: list[Any], reset: Signal, seed: int, pace: Pace
+    ) -> None:
         self.ctx, self.dut, self.spec = ctx, dut, dut.spec
         self.tables, self.reset_signal = tables, reset
-        self.rng = random.Random(seed)
-        self.events: list[tuple[Any, ...]] = []
-        self.inputs = 0  # whole inputs that wait
-        self.partly = False
-        self.word: dict[str, int] = tables[0][0]
-        self.countdown: dict[str, int] = {}
-        self.codes: list[int] = []
-        self.code_read = 0
+        self.rng, self.pace, self.hold = random.Random(seed), pace, Hold()
+        self.cycle = 0
         self.begin = self.commit = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin as after reset."""
+        self.events: list[tuple[Any, ...]] = []  # programs
+        self.walked: list[tuple[int, int]] = []  # inference and layer of each job
+        self.offered = 0  # words of x to come
+        self.position = 0  # words of an incomplete x
+        self.x_there = self.hidden_there = 0  # words
+        self.whole_x = 0  # complete inputs, less those that an inference was begun for
+        self.completed = False
+        self.jobs: list[Job] = []  # not drained, in order
+        self.pending: list[tuple[Job, int]] = []  # jobs whose outputs will be walked
+        self.finished: set[tuple[int, int]] = set()
+        self.started = self.launched = self.landed = 0
+        self.walking: Job | None = None
+        self.draining: Job | None = None
+        self.ended = [[0] * self.spec.jobs for _ in range(PES)]  # bits of the PEs' tags
+        self.seen: tuple[bool, bool] | None = None  # what a choice certainly knew
+        self.codes: list[list[tuple[int, int]]] = [[] for _ in range(self.spec.jobs)]
+        self.code_addresses: deque[int] = deque([0] * Memory.LATENCY, Memory.LATENCY)
+        self.layer_words: deque[dict[str, int]] = deque(
+            [self.tables[0][-1]] * Memory.LATENCY, Memory.LATENCY
+        )
+
+    # What the program says.
+
+    def rows_of(self, word: dict[str, int], *, last: bool) -> int:
+        room = self.spec.activation_depth // self.spec.jobs
+        return max(1, word["rows_words"] if last else min(room, word["rows_words"]))
+
+    def is_last(self, layer: int, word: dict[str, int]) -> bool:
+        return bool(word["last"]) or layer == self.spec.layer_depth - 1
+
+    @property
+    def program(self) -> list[dict[str, int]]:
+        return self.tables[self.ctx.get(self.dut.bank)]
+
+    @property
+    def input_words(self) -> int:
+        return max(1, self.program[0]["source_words"])
+
+    @property
+    def layers(self) -> int:
+        program = self.program
+        return 1 + next(n for n, word in enumerate(program) if self.is_last(n, word))
+
+    @property
+    def in_flight(self) -> int:
+        return self.launched - self.landed
+
+    # Cycles.
 
     async def step(self, cycles: int = 1) -> None:
         for _ in range(cycles):
@@ -49,89 +161,318 @@ class Bench:
 
     async def _step(self) -> None:
         ctx, dut = self.ctx, self.dut
-        for name in ("scan", "drain"):
-            ctx.set(getattr(dut, f"{name}_done"), self.countdown.get(name, 1) == 0)
-        ctx.set(dut.descriptor, self.word)
-        ctx.set(dut.input_full, self.inputs > 0)
-        ctx.set(dut.input_occupied, self.inputs > 0 or self.partly)
+        ctx.set(dut.walk_done, self.walking is None)
+        ctx.set(dut.drain_done, self.draining is None or self.draining.drained == self._made())
+        tags = range(self.spec.jobs)
+        ctx.set(dut.all_ones, sum(all(pe[tag] for pe in self.ended) << tag for tag in tags))
+        ctx.set(dut.all_zeros, sum((not any(pe[tag] for pe in self.ended)) << tag for tag in tags))
+        ctx.set(dut.x_begun, self.position > 0 or self.x_there > 0)
+        ctx.set(dut.x_complete, self.completed)
+        ctx.set(dut.layer, self.layer_words[0])
         ctx.set(dut.begin, self.begin)
         ctx.set(dut.commit, self.commit)
-        layer, bank = ctx.get(dut.layer), ctx.get(dut.bank)
-        phase = Phase(ctx.get(dut.phase))
-        # What is asserted in this cycle, with what must hold in it.
+        self.whole_x += self.completed
+        self._look_at_programs()
+        self._look_at_codes()
+        if self.draining is not None and self.draining.drained == self._made():
+            self._drained(self.draining)
+        walk = self._look_at_walk()
+        drain = self._look_at_drain()
+        assert ctx.get(dut.running) >= (self.in_flight > 0)
+        assert len(self.jobs) <= self.spec.jobs
+        for tag, job in ((job.tag, job) for job in self.jobs):
+            if job is not walk:
+                assert ctx.get(dut.tag_busy) >> tag & 1
+                assert ctx.get(dut.tag_layers[tag]) == job.layer
+            if len(self.spec.code_widths) > 1:
+                assert ctx.get(dut.splits[tag]) == job.word["code_extra"], "another job's split"
+
+        # The others' steps at this edge.
+        put_hidden = self._step_drain(drain)
+        self._step_x(put_hidden)
+        self._step_pes()
+        self._step_walk(walk)
+        bank, address = ctx.get(dut.bank), ctx.get(dut.layer_address)
+        code_address = ctx.get(dut.code_address)
+        await ctx.tick()
+        self.layer_words.append(self.tables[bank][address])
+        self.code_addresses.append(code_address)
+        self.cycle += 1
+
+    def _made(self) -> int:
+        assert self.draining is not None
+        return self.draining.made
+
+    def _look_at_programs(self) -> None:
+        ctx, dut = self.ctx, self.dut
         if ctx.get(dut.clear):
-            assert (phase, ctx.get(dut.running)) == (Phase.SETUP, 0)
+            assert self.jobs == []
+            assert (ctx.get(dut.running), ctx.get(dut.x_open)) == (0, 0)
             self.events.append(("clear", ctx.get(dut.clear_address)))
-        if ctx.get(dut.scan_start):
-            assert phase == Phase.SCAN
-            assert not self.countdown.get("drain"), "scans before everything is drained"
-            self.events.append(("scan", layer, tuple(self.codes)))
-            self.codes = []
-            self.countdown["scan"] = self.rng.randrange(1, 6)
-        if ctx.get(dut.drain_start):
-            assert self.countdown["scan"] == 0
-            self.events.append(("drain", layer, ctx.get(dut.first), ctx.get(dut.last)))
-            self.countdown["drain"] = self.rng.randrange(1, 6)
-        if ctx.get(dut.input_release):
-            assert ctx.get(dut.drain_start)
-            self.events.append(("release",))
-            self.inputs -= 1
-        if self.spec.codebook_bits and ctx.get(dut.code_write):
-            # The value read in the cycle before.
-            assert ctx.get(dut.code) == self.code_read + 1
-            self.codes.append(self.code_read)
-        self.code_read = ctx.get(dut.code)
-        if ctx.get(dut.begin) and ctx.get(dut.begun):
+        if self.begin and ctx.get(dut.begun):
             self.events.append(("begun",))
+            if self.spec.banks == 1:
+                self._assert_quiet()
             self.begin = False
         if ctx.get(dut.committed):
             assert self.commit
-            assert not self.inputs
-            assert not self.partly
-            assert not ctx.get(dut.running)
+            self._assert_quiet()
             self.events.append(("committed", ctx.get(dut.write_bank)))
             self.commit = False
-        if self.spec.banks == 2:
-            assert ctx.get(dut.write_bank) == 1 - bank
-        assert ctx.get(dut.running) or not self.countdown.get("drain"), "ends before its drain"
-        assert (phase == Phase.DRAIN) <= ctx.get(dut.running)
-        assert (phase == Phase.SCAN) <= ctx.get(dut.running)
-        enabled = ctx.get(dut.layer_enable)
-        await ctx.tick()
-        if enabled:
-            self.word = self.tables[bank][layer]
-        self.countdown = {
-            name: max(left - 1, 0) if (name == "scan" or left) else 0
-            for name, left in self.countdown.items()
-        }
+        write_bank = 1 - ctx.get(dut.bank) if self.spec.banks == 2 else 0
+        assert ctx.get(dut.write_bank) == write_bank
+        if ctx.get(dut.x_open):
+            assert ctx.get(dut.ready)
+        if ctx.get(dut.ready):
+            last = self.layers - 1
+            assert ctx.get(dut.loaded)
+            assert ctx.get(dut.input_words) == self.input_words
+            assert ctx.get(dut.output_words) == self.rows_of(self.program[last], last=True)
+
+    def _assert_quiet(self) -> None:
+        assert not self.ctx.get(self.dut.running)
+        assert not self.ctx.get(self.dut.x_open)
+        assert (self.jobs, self.position, self.x_there, self.in_flight) == ([], 0, 0, 0)
+
+    def _look_at_codes(self) -> None:
+        """A value is written to the tag of the next job, when that is free."""
+        ctx, dut = self.ctx, self.dut
+        if not (self.spec.codebook_bits and ctx.get(dut.code_write)):
+            return
+        code, tag = ctx.get(dut.code), ctx.get(dut.code_tag)
+        layer = self.code_addresses[0] >> self.spec.codebook_bits
+        assert self.code_addresses[0] & ((1 << self.spec.codebook_bits) - 1) == code
+        mine = [job for job in self.jobs if job.tag == tag]
+        if mine:
+            # Its walk has begun, but no entry of it can be at the codebook.
+            assert mine[0] is self.jobs[-1], "written under a job's feet"
+            assert self.cycle - mine[0].start <= Walker.LATENCY + ColumnQueue.LATENCY
+        else:
+            assert tag == self.started % self.spec.jobs
+        self.codes[tag].append((layer, code))
+
+    def _look_at_walk(self) -> Job | None:
+        ctx, dut, spec = self.ctx, self.dut, self.spec
+        if not ctx.get(dut.walk_start):
+            return None
+        assert self.walking is None
+        assert ctx.get(dut.running)
+        asked = ctx.get(dut.walk_job)
+        program = self.program
+        if asked.hidden:
+            before, words = self.pending[0]
+            inference, layer = before.inference, before.layer + 1
+        else:
+            inference, layer, words = self.launched, 0, self.input_words
+            assert self.in_flight < spec.jobs
+        self._check_choice(bool(asked.hidden))
+        word = program[layer]
+        last = self.is_last(layer, word)
+        job = Job(
+            inference=inference,
+            layer=layer,
+            word=word,
+            tag=self.started % spec.jobs,
+            made=self.rows_of(word, last=last),
+            last=last,
+            start=self.cycle,
+            left=words,
+        )
+        assert not any(other.tag == job.tag for other in self.jobs), "the tag is in use"
+        assert not ctx.get(dut.tag_busy) >> job.tag & 1
+        assert {name: asked[name] for name in ("tag", "words", "column", "weight", "signed")} == {
+            "tag": job.tag,
+            "words": words,
+            "column": word["column_base"],
+            "weight": word["weight_base"],
+            "signed": word["input_signed"],
+        }, f"inference {inference}, layer {layer}"
+        if asked.hidden:
+            self.pending.pop(0)
+        else:
+            self.launched += 1
+            self.whole_x -= 1
+        if not last:
+            self.pending.append((job, job.made))
+        self.started += 1
+        self.jobs.append(job)
+        self.walked.append((inference, layer))
+        return job
+
+    def _check_choice(self, hidden: bool) -> None:
+        """Compare a choice with what was there at the last start, and so when it was made."""
+        there = self._there()
+        hidden_before, x_before = self.seen or (False, False)
+        if hidden_before:
+            assert hidden, "a complete hidden output has to wait"
+        elif x_before and hidden:
+            assert there[0], "a whole x has to wait for a hidden output that comes"
+        if not hidden and self.whole_x <= 0:
+            assert not self.pending, "hidden outputs wait for an x that comes"
+
+    def _there(self) -> tuple[bool, bool]:
+        """Whether the oldest hidden output is complete, and whether a whole x may be begun."""
+        complete = bool(self.pending) and self._key(self.pending[0][0]) in self.finished
+        return complete, self.whole_x > 0 and self.in_flight < self.spec.jobs
+
+    @staticmethod
+    def _key(job: Job) -> tuple[int, int]:
+        return job.inference, job.layer
+
+    def _look_at_drain(self) -> Job | None:
+        ctx, dut = self.ctx, self.dut
+        if self.draining is not None:
+            job = self.draining
+        elif ctx.get(dut.drain_start):
+            job = self.jobs[0]
+            assert job is not self.walking
+            assert len(job.ended) == PES, "drained before its products are stored"
+        else:
+            return None
+        if ctx.get(dut.drain_start):
+            assert self.draining is None
+        drawn = ctx.get(dut.drain_layer)
+        word = {**job.word, "last": int(job.last), "rows_words": job.made}
+        assert {name: drawn[name] for name in word} == word
+        assert ctx.get(dut.drain_tag) == job.tag
+        return job
+
+    def _drained(self, job: Job) -> None:
+        assert self.jobs.pop(0) is job
+        self.finished.add(self._key(job))
+        self.landed += job.last
+        self.draining = None
+        if self.spec.codebook_bits:
+            every = [(job.layer, code) for code in range(1 << self.spec.codebook_bits)]
+            assert self.codes[job.tag] == every, "values of the codebook"
+            self.codes[job.tag] = []
+
+    def _step_drain(self, job: Job | None) -> bool:
+        if job is None:
+            return False
+        if self.draining is None:
+            self.draining = job
+            return False
+        held = self.hold.drain or (job.last and self.hold.y)
+        if job.drained == job.made or held or self.rng.random() >= self.pace.drain:
+            return False
+        job.drained += 1
+        if job.last:
+            return False
+        assert self.hidden_there < self.spec.activation_depth, "no room for hidden outputs"
+        self.hidden_there += 1
+        return True
+
+    def _step_x(self, put_hidden: bool) -> None:
+        may = self.ctx.get(self.dut.x_open) or self.position > 0
+        room = self.x_there < self.spec.activation_depth and not put_hidden
+        self.completed = False
+        if may and room and self.offered and self.rng.random() < self.pace.x:
+            self.offered -= 1
+            self.x_there += 1
+            self.position += 1
+            if self.position == self.input_words:
+                self.position, self.completed = 0, True
+
+    def _step_pes(self) -> None:
+        """Each PE ends its jobs in their order, at its own pace."""
+        for index, pe in enumerate(self.ended):
+            job = next((job for job in self.jobs if index not in job.ended), None)
+            walked = job is not None and job is not self.walking and not job.left
+            if walked and not self.hold.pes and self.rng.random() < self.pace.pe:
+                job.ended.add(index)
+                pe[job.tag] ^= 1
+
+    def _step_walk(self, started: Job | None) -> None:
+        if started is not None:
+            self.walking = started
+            self.seen = self._there()
+            return
+        job = self.walking
+        if job is None or self.hold.walk or self.rng.random() >= self.pace.walk:
+            return
+        if job.layer and self.hidden_there:
+            self.hidden_there -= 1
+        elif not job.layer and self.x_there:
+            self.x_there -= 1
+        else:
+            return
+        job.left -= 1
+        if not job.left:
+            self.walking = None
+
+    # What tests ask for.
+
+    def offer(self, inputs: int) -> None:
+        """Offer whole inputs."""
+        self.offered += inputs * self.input_words
+
+    @property
+    def idle(self) -> bool:
+        waiting = self.offered or self.position or self.x_there or self.pending
+        return not (waiting or self.jobs or self.ctx.get(self.dut.running))
 
     async def until(self, condition: Any) -> None:
-        for _ in range(1500):
+        for _ in range(4000):
             if condition():
                 return
             await self.step()
-        raise AssertionError(f"nothing happens any more: {self.events}")
+        raise AssertionError(f"nothing happens any more: {self.events} {self.walked}")
+
+    async def ready(self) -> None:
+        await self.until(lambda: self.ctx.get(self.dut.x_open))
+
+    async def settle(self) -> None:
+        """Wait for all that was offered; nothing comes afterwards."""
+        await self.until(lambda: self.idle)
+        done = len(self.walked)
+        await self.step(20)
+        assert len(self.walked) == done
+        assert self.launched == self.landed
+        assert (self.x_there, self.hidden_there, self.whole_x) == (0, 0, 0)
+
+    async def infer(self, inputs: int) -> None:
+        """Offer inputs and see every layer of each of them, once."""
+        self.launched = self.landed = 0
+        self.finished.clear()
+        layers = self.layers
+        self.offer(inputs)
+        await self.settle()
+        walked = self.take_walked()
+        for layer in range(layers):
+            assert [n for n, mine in walked if mine == layer] == [*range(inputs)]
+        assert len(walked) == inputs * layers
 
     def take(self) -> list[tuple[Any, ...]]:
         events, self.events = self.events, []
         return events
 
-    async def ready(self) -> None:
-        await self.until(lambda: self.ctx.get(self.dut.input_open))
+    def take_walked(self) -> list[tuple[int, int]]:
+        walked, self.walked = self.walked, []
+        return walked
 
-    async def infer(self) -> None:
-        self.inputs += 1
-        await self.until(lambda: self.ctx.get(self.dut.running))
-        await self.until(lambda: not self.ctx.get(self.dut.running))
+    async def reset(self) -> None:
+        self.ctx.set(self.reset_signal, 1)
+        await self.ctx.tick()
+        self.ctx.set(self.reset_signal, 0)
+        self.restart()
 
 
-def run(spec: EngineSpec, tables: list[Any], body: Any, *, loaded: bool, seed: int = 1) -> None:
+def run(
+    spec: EngineSpec,
+    tables: list[Any],
+    body: Any,
+    *,
+    loaded: bool,
+    seed: int = 1,
+    pace: Pace | None = None,
+) -> None:
     """Run ``body(bench)``."""
     dut = Control(spec, loaded=loaded)
     reset = Signal()
 
     async def testbench(ctx: Any) -> None:
-        await body(Bench(ctx, dut, tables, reset, seed))
+        await body(Bench(ctx, dut, tables, reset, seed, pace or Pace()))
 
     simulator = Simulator(ResetInserter(reset)(dut))
     simulator.add_clock(1e-6)
@@ -139,199 +480,350 @@ def run(spec: EngineSpec, tables: list[Any], body: Any, *, loaded: bool, seed: i
     simulator.run()
 
 
-def inference(spec: EngineSpec, layers: int) -> list[tuple[Any, ...]]:
-    """List the events of one inference."""
-    codes = tuple(range(1 << spec.codebook_bits)) if spec.codebook_bits else ()
-    events: list[tuple[Any, ...]] = []
-    for layer in range(layers):
-        events += [
-            ("scan", layer, codes),
-            ("drain", layer, int(layer == 0), int(layer == layers - 1)),
-        ]
-        events += [("release",)] * (layer == 0)
-    return events
-
-
 def clears(spec: EngineSpec) -> list[tuple[Any, ...]]:
-    return [("clear", row) for row in range(spec.row_depth)]
+    return [("clear", slot) for slot in range(spec.row_depth * spec.jobs)]
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3, 8])
-@pytest.mark.parametrize("codebook_bits", [0, 1, 4])
-def test_layers_in_turn(codebook_bits: int, layers: int) -> None:
-    """Each layer is set up, scanned and drained; x is given back after the first scan."""
-    spec = EngineSpec(pes=1, lanes=1, codebook_bits=codebook_bits, row_depth=4, layer_depth=8)
-    tables = [table(spec, layers, layers)]
+#: Everything at once and everything in its own time; each part the slowest.
+PACES = [
+    Pace(1, 1, 1, 1),
+    Pace(),
+    Pace(x=0.05),
+    Pace(x=1, walk=0.05),
+    Pace(x=1, walk=1, pe=0.02),
+    Pace(x=1, walk=1, drain=0.05),
+]
+
+
+@pytest.mark.parametrize("pace", PACES, ids=["none", "all", "x", "walk", "pes", "drain"])
+@pytest.mark.parametrize("jobs", [2, 4])
+@pytest.mark.parametrize(
+    ("layers", "codebook_bits", "fields"),
+    [(1, 0, {}), (2, 1, {}), (3, 0, {"index_width": 4, "entry_width": 10}), (4, 3, {})],
+)
+def test_layers_in_turn(
+    layers: int, codebook_bits: int, fields: dict[str, int], jobs: int, pace: Pace
+) -> None:
+    """Every layer of every input is walked and drained once, with its own tag, in an order that
+    the rules allow."""
+    spec = spec_of(codebook_bits, jobs=jobs, **fields)
+    tables = [table(spec, layers, layers + jobs)]
 
     async def body(bench: Bench) -> None:
         await bench.ready()
         assert bench.take() == clears(spec)
-        first, last = tables[0][0], tables[0][layers - 1]
-        assert bench.ctx.get(bench.dut.input_source) == first["source"]
-        assert bench.ctx.get(bench.dut.input_words) == first["source_words"]
-        assert bench.ctx.get(bench.dut.output_words) == last["rows_words"]
         await bench.step(10)
+        assert bench.take_walked() == []
+        await bench.infer(1)
+        await bench.infer(12)
         assert bench.take() == []
-        for _ in range(3):
-            await bench.infer()
-            assert bench.take() == inference(spec, layers)
-        bench.inputs = 2
-        await bench.until(lambda: len(bench.events) == 2 * len(inference(spec, layers)))
-        await bench.step(30)
-        assert bench.take() == 2 * inference(spec, layers)
 
-    run(spec, tables * 2, body, loaded=True)
+    run(spec, tables * 2, body, loaded=True, pace=pace)
+
+
+def test_several_inferences_are_under_way() -> None:
+    """As many as there are tags, and no more; y that is held up stops them all in the end."""
+    for jobs in (2, 4):
+        spec = spec_of(jobs=jobs)
+
+        async def body(bench: Bench, jobs: int = jobs) -> None:
+            await bench.ready()
+            bench.hold.y = True
+            bench.offer(3 * jobs)
+            most = 0
+            for _ in range(600):
+                await bench.step()
+                most = max(most, bench.in_flight)
+            assert (most, bench.in_flight, len(bench.jobs)) == (jobs, jobs, jobs)
+            bench.hold.y = False
+            await bench.settle()
+            assert bench.landed == 3 * jobs
+
+        for layers in (1, 3):
+            run(spec, [table(spec, layers, 3)] * 2, body, loaded=True)
+
+
+def test_a_layer_begins_before_its_input_is_complete() -> None:
+    """With nothing else to do: x as soon as it has begun, a hidden layer even before that."""
+    spec = spec_of()
+    tables = [table(spec, 2, 1)] * 2
+    for word in tables[0]:
+        word["source_words"] = 3
+
+    async def body(bench: Bench) -> None:
+        await bench.ready()
+        bench.offered = 1
+        await bench.until(lambda: bench.walked == [(0, 0)])
+        await bench.step(100)
+        assert bench.walked == [(0, 0)]
+        bench.hold.pes = True
+        bench.offered = 2
+        await bench.until(lambda: bench.walked == [(0, 0), (0, 1)])
+        assert bench.jobs[0].drained == 0
+        bench.hold.pes = False
+        await bench.settle()
+
+    run(spec, tables, body, loaded=True)
+
+
+def test_a_whole_x_comes_before_a_hidden_output_that_comes() -> None:
+    """What comes is chosen when the walker has nothing to do, and not ahead of that."""
+    spec = spec_of()
+
+    async def body(bench: Bench) -> None:
+        await bench.ready()
+        for _ in range(3):
+            bench.launched = bench.landed = 0
+            bench.hold = Hold(walk=True, pes=True)
+            bench.offer(1)
+            await bench.until(lambda: bench.walking is not None)
+            await bench.step(40)
+            bench.offer(1)
+            await bench.step(40)
+            bench.hold = Hold(pes=True)
+            await bench.until(lambda: len(bench.walked) == 2)
+            bench.hold = Hold()
+            await bench.settle()
+            assert bench.take_walked() == [(0, 0), (1, 0), (0, 1), (1, 1)]
+            bench.finished.clear()
+
+    run(spec, [table(spec, 2, 7)] * 2, body, loaded=True, pace=Pace(x=1, walk=1, pe=1, drain=1))
+
+
+@pytest.mark.parametrize("offset", range(-3, 4))
+def test_a_complete_hidden_output_comes_before_a_whole_x(offset: int) -> None:
+    """Whichever is complete first, with the last words of both in cycles next to each other."""
+    spec = spec_of(jobs=4)
+    tables = [table(spec, 2, 7)] * 2
+    for word in tables[0]:
+        word["source_words"] = 1
+
+    async def body(bench: Bench) -> None:
+        await bench.ready()
+        # The walker is kept in the second input's first layer, so that the choice waits.
+        bench.hold = Hold(walk=True, pes=True)
+        bench.offer(2)
+        await bench.step(40)
+        bench.hold = Hold(pes=True)
+        await bench.until(lambda: bench.walked == [(0, 0), (1, 0)])
+        bench.hold = Hold(walk=True, pes=True)
+        await bench.step(20)
+        bench.hold = Hold(walk=True, drain=True)
+        await bench.until(lambda: bench.draining is not None)
+        job = bench.jobs[0]
+        bench.hold.drain = False
+        await bench.until(lambda: job.drained == job.made - 1)
+        bench.hold.drain = True
+        finished = completed = -1
+        for cycle in range(20):
+            bench.hold.drain = cycle != 10
+            if cycle == 10 + offset:
+                bench.offer(1)
+            await bench.step()
+            if bench.finished and finished < 0:
+                finished = cycle
+            if bench.whole_x and completed < 0:
+                completed = cycle
+        assert (bench.in_flight, bench.walking is not None) == (2, True)
+        bench.hold = Hold()
+        await bench.until(lambda: len(bench.walked) == 3)
+        differences.append(completed - finished)
+        assert bench.walked[2] == ((0, 1) if finished <= completed else (2, 0))
+        await bench.settle()
+
+    differences: list[int] = []
+    run(spec, tables, body, loaded=True, pace=Pace(1, 1, 1, 1))
+    # Hidden outputs go first into the memory.
+    assert differences == [offset or 1]
 
 
 def test_a_table_without_a_last_layer_ends() -> None:
-    spec = EngineSpec(pes=1, lanes=1, row_depth=2, layer_depth=4)
+    spec = spec_of()
     words = table(spec, 1, 1)
     for word in words:
         word["last"] = 0
 
     async def body(bench: Bench) -> None:
         await bench.ready()
-        assert bench.ctx.get(bench.dut.output_words) == words[3]["rows_words"]
-        bench.take()
-        await bench.infer()
-        assert bench.take() == inference(spec, 4)
+        assert bench.layers == 4
+        await bench.infer(5)
 
     run(spec, [words, words], body, loaded=True)
 
 
-def test_setup_cycles() -> None:
-    """One cycle for the layer table; with codebooks one for each value, and one more."""
-    for codebook_bits in (0, 1, 3):
-        spec = EngineSpec(pes=1, lanes=1, codebook_bits=codebook_bits, row_depth=2)
-        found = []
+@pytest.mark.parametrize("jobs", [2, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_garbage_does_not_hang(seed: int, jobs: int) -> None:
+    """A table of any bits, and one of zeros: what is walked is what was made, and fits."""
+    spec = spec_of(jobs=jobs, column_depth=16, codebook_bits=seed)
+    rng = random.Random(seed)
+    fields = memories(spec)[Section.LAYERS].record.fields
+    words = [
+        {field.name: rng.getrandbits(field.width) if seed else 0 for field in fields}
+        for _ in range(spec.layer_depth)
+    ]
 
-        async def body(bench: Bench, found: list[int] = found) -> None:
-            await bench.ready()
-            bench.inputs = 1
-            await bench.until(lambda: bench.ctx.get(bench.dut.running))
-            cycles = 0
-            while not bench.ctx.get(bench.dut.scan_start):
-                assert bench.ctx.get(bench.dut.phase) == Phase.SETUP
-                await bench.step()
-                cycles += 1
-            found.append(cycles)
+    async def body(bench: Bench) -> None:
+        await bench.ready()
+        await bench.infer(7)
 
-        run(spec, [table(spec, 2, 1)] * 2, body, loaded=True)
-        assert found == [1 + ((1 << codebook_bits) + 1 if codebook_bits else 0)]
+    run(spec, [words, words], body, loaded=True, pace=Pace(1, 1, 1, 1))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_two_banks(seed: int) -> None:
     """A program waits for inputs that are there or have begun; banks are exchanged, not before."""
-    spec = EngineSpec(pes=1, lanes=1, row_depth=2, layer_depth=4)
+    spec = spec_of(jobs=2 << seed % 2)
     tables = [table(spec, 2, 10), table(spec, 3, 11)]
+    for words in tables:
+        words[0]["source_words"] = 3
     rng = random.Random(seed)
 
     async def body(bench: Bench) -> None:
         ctx, dut = bench.ctx, bench.dut
-        await bench.step(20)
+        await bench.step(40)
         assert not ctx.get(dut.loaded)
-        assert not ctx.get(dut.input_open)
+        assert not ctx.get(dut.ready)
+        assert not ctx.get(dut.x_open)
         in_use = 0
-        for trial in range(8):
-            busy = trial > 0 and trial % 3
-            if busy:
-                bench.take()
-                bench.partly = busy == 2
-                bench.inputs = 1
-                await bench.step(rng.randrange(1, 20))
+        waited = set()
+        for trial in range(12):
+            bench.take()
+            # The last input begins, and comes to its end only when a program waits already.
+            inputs = trial % 3 if trial else 0
+            bench.launched = bench.landed = 0
+            if inputs:
+                bench.offered = 3 * inputs - 1 - rng.randrange(2)
+                await bench.until(lambda: not bench.offered)
+                await bench.step(rng.randrange(1, 30))
             bench.begin = True
             await bench.step()
             assert not bench.begin, "two banks: begin is answered at once"
             bench.commit = True
             await bench.step()
-            assert not ctx.get(dut.input_open), "an input may begin while a program waits"
-            if bench.partly:
-                await bench.step(60)
+            if bench.commit:
+                assert not ctx.get(dut.x_open), "an input may begin while a program waits"
+            if inputs:
+                await bench.step(100)
                 assert bench.commit, "exchanged while an input has begun"
-                bench.partly = False
-                bench.inputs += 1
+                waited.add(bench.landed)
+                bench.offered = 3 - bench.position
             await bench.until(lambda: not bench.commit)
-            assert not ctx.get(dut.input_open), "an input may begin before its length is known"
-            events = [event for event in bench.take() if event != ("begun",)]
+            assert bench.landed == inputs
+            assert not ctx.get(dut.x_open), "an input may begin before its length is known"
+            assert not ctx.get(dut.ready)
             in_use = 1 - in_use
-            assert events[-1] == ("committed", in_use)
+            assert bench.take() == [("begun",), ("committed", in_use)]
             assert (ctx.get(dut.bank), ctx.get(dut.loaded)) == (in_use, 1)
-            if busy:
-                assert events[:-1] == busy * inference(spec, 3 - in_use)
             await bench.ready()
-            mine = tables[in_use]
-            assert ctx.get(dut.input_words) == mine[0]["source_words"]
-            assert ctx.get(dut.input_source) == mine[0]["source"]
-            assert ctx.get(dut.output_words) == mine[1 + in_use]["rows_words"]
-            bench.take()
-            await bench.infer()
-            assert bench.take() == inference(spec, 2 + in_use)
+            assert bench.take() == clears(spec)
+            bench.take_walked()
+            await bench.infer(3)
+        assert waited == {0, 1}
 
     run(spec, tables, body, loaded=False, seed=seed)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_program_comes_at_any_time(seed: int) -> None:
+    """Inputs are offered all the time: each is computed by one program, none by both."""
+    spec = spec_of(banks=1 + seed % 2, jobs=2 << seed // 2 % 2)
+    tables = [table(spec, 1 + seed % 3, 20 + seed), table(spec, 3, 11)]
+    rng = random.Random(seed)
+
+    async def body(bench: Bench) -> None:
+        await bench.ready()
+        for _ in range(12):
+            bench.take()
+            bench.offered = 1000
+            await bench.step(rng.randrange(60))
+            bench.begin = True
+            await bench.until(lambda: not bench.begin)
+            if spec.banks == 1:
+                assert not bench.ctx.get(bench.dut.loaded)
+            await bench.step(rng.randrange(40))
+            bench.commit = True
+            # `Bench` asserts that nothing is under way or has begun.
+            await bench.until(lambda: not bench.commit)
+            assert [event for event in bench.take() if event[0] != "clear"][-1][0] == "committed"
+            assert bench.launched == bench.landed
+        bench.offered = 0
+        await bench.ready()
+        bench.offered = bench.input_words - bench.position if bench.position else 0
+        await bench.settle()
+
+    run(spec, tables, body, loaded=True, seed=seed, pace=Pace(x=(0.1, 0.5, 1)[seed % 3]))
+
+
 def test_one_bank() -> None:
     """The old program ends when a new one begins, which waits for what is under way."""
-    spec = EngineSpec(pes=1, lanes=1, row_depth=2, layer_depth=4, banks=1)
+    spec = spec_of(banks=1)
+    tables = [table(spec, 2, 3)]
+    tables[0][0]["source_words"] = 2
 
     async def body(bench: Bench) -> None:
         ctx, dut = bench.ctx, bench.dut
         await bench.ready()
-        bench.inputs = 1
+        bench.offer(1)
+        await bench.step(2)
         bench.begin = True
-        await bench.step(5)
+        await bench.step(4)
         assert bench.begin
-        assert not ctx.get(dut.input_open)
+        assert not ctx.get(dut.x_open)
         await bench.until(lambda: not bench.begin)
-        assert bench.take() == [*clears(spec), *inference(spec, 2), ("begun",)]
-        bench.partly = True
-        bench.begin = True
+        assert bench.take() == [*clears(spec), ("begun",)]
+        assert (bench.launched, bench.landed) == (1, 1)
+        await bench.step()
+        assert (ctx.get(dut.loaded), ctx.get(dut.x_open), ctx.get(dut.ready)) == (0, 0, 0)
         await bench.step(30)
-        bench.partly = False
-        assert bench.begin
-        await bench.until(lambda: not bench.begin)
-        assert (ctx.get(dut.loaded), ctx.get(dut.input_open)) == (0, 0)
-        await bench.step(30)
-        assert (ctx.get(dut.loaded), ctx.get(dut.input_open)) == (0, 0)
+        assert (ctx.get(dut.loaded), ctx.get(dut.x_open), ctx.get(dut.ready)) == (0, 0, 0)
         bench.commit = True
         await bench.until(lambda: not bench.commit)
         await bench.ready()
+        assert bench.take() == [("committed", 0), *clears(spec)]
         assert (ctx.get(dut.loaded), ctx.get(dut.bank), ctx.get(dut.write_bank)) == (1, 0, 0)
-        bench.take()
-        await bench.infer()
-        assert bench.take() == inference(spec, 2)
+        bench.take_walked()
+        await bench.infer(2)
+        bench.offered = 1
+        await bench.step(20)
+        bench.begin = True
+        await bench.step(30)
+        assert bench.begin, "an image begins while an input has"
+        bench.offered = 1
+        await bench.until(lambda: not bench.begin)
 
-    run(spec, [table(spec, 2, 3)], body, loaded=True)
+    run(spec, tables, body, loaded=True)
 
 
+@pytest.mark.parametrize("codebook_bits", [0, 2])
 @pytest.mark.parametrize("loaded", [False, True])
-def test_reset(loaded: bool) -> None:
+def test_reset(loaded: bool, codebook_bits: int) -> None:
     """Accumulators are cleared again; the program in use and its bank stay."""
-    spec = EngineSpec(pes=1, lanes=1, row_depth=8, layer_depth=4)
+    spec = spec_of(codebook_bits)
     tables = [table(spec, 2, 5), table(spec, 3, 6)]
 
     async def body(bench: Bench) -> None:
         ctx, dut = bench.ctx, bench.dut
-        await bench.step(30)
+        await bench.step(40)
         bench.commit = True
         await bench.until(lambda: not bench.commit)
         bank = ctx.get(dut.bank)
-        for cycle in range(40):
-            await bench.ready()
-            bench.inputs = 2
-            await bench.step(cycle)
-            ctx.set(bench.reset_signal, 1)
-            await ctx.tick()
-            ctx.set(bench.reset_signal, 0)
-            bench.inputs, bench.countdown, bench.codes = 0, {}, []
-            bench.take()
-            assert (ctx.get(dut.running), ctx.get(dut.input_open)) == (0, 0)
+        for cycle in range(100):
+            if cycle % 5:  # otherwise while it clears and reads the table
+                await bench.ready()
+            bench.offer(3)
+            bench.hold = Hold(y=cycle % 7 == 3)
+            bench.commit = cycle % 3 == 2
+            await bench.step(cycle * 3 // 2)
+            bank, bench.commit = ctx.get(dut.bank), False
+            await bench.reset()
+            bench.hold = Hold()
+            assert (ctx.get(dut.running), ctx.get(dut.x_open), ctx.get(dut.ready)) == (0, 0, 0)
             assert (ctx.get(dut.bank), ctx.get(dut.loaded)) == (bank, 1)
+            assert ctx.get(dut.tag_busy) == 0
             await bench.ready()
             assert bench.take() == clears(spec)
-            await bench.infer()
-            assert bench.take() == inference(spec, 3)
+            await bench.infer(3)
 
     run(spec, tables, body, loaded=loaded)
 
