@@ -4,14 +4,15 @@ What is measured is the Verilog of the whole engine, in Verilator, with a progra
 load stream; every output is compared with what the network computes, and every multiplication
 counted. Nothing is estimated but by the cycle model, which stands beside it.
 
-- LeNet-300-100 on MNIST, pruned 12, 24 and 46 times, learnt by the project's own stages (kept in
-  build/), 200 test images.
+- LeNet-300-100 on MNIST, pruned 12, 24 and 46 times, learnt by the project's own stages (a few
+  minutes, kept in build/), 200 test images.
 - The nine layers of EIE (Han et al., ISCA 2016) at 64 PEs: random weights and activations of the
   published densities.
 - MLPerf Tiny's autoencoder for anomaly detection, pruned to a tenth of its weights. Speed only:
   it is not retrained, and no accuracy is claimed.
 
-MNIST and the autoencoder lie in the folder that SECATEUR_DATA names. The last line is JSON.
+MNIST and the autoencoder lie in the folder that SECATEUR_DATA names. Everything takes about
+MINUTES minutes on two cores. The last line is JSON; `--docs docs` writes docs/cycles.md.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from cycles_measure import BuiltEngine, covering, measure
 from cycles_networks import EIE, autoencoder, eie_layer, lenet
-from cycles_tables import show
+from cycles_sizes import sizes
+from cycles_tables import page, show, summary
 from rich.console import Console
 
+from secateur.artefact import write_whole
 from secateur.encode import fit
 from secateur.engine import EngineSpec
 from secateur.progress import Display
@@ -56,45 +59,49 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 RATES = (12, 24, 46)
-#: PEs of the engines for LeNet-300-100, and what is given of each; the rest is fitted to hold the
+#: Columns in the queue of a PE, with which a queue takes twice the memory of the default.
+DEEP = 27
+#: The engines for LeNet-300-100: what is given of each, by name; the rest is fitted to hold the
 #: programs of all three rates.
-LENET_ENGINES: dict[int, dict[str, int]] = {
-    4: {"lanes": 4},
-    8: {"lanes": 4},
-    16: {"lanes": 4},
-    32: {"lanes": 4},
+LENET_ENGINES: dict[str, dict[str, int]] = {
+    "4": {"pes": 4},
+    "8": {"pes": 8},
+    "8-deep": {"pes": 8, "queue_depth": DEEP},
+    "16": {"pes": 16},
+    "16-deep": {"pes": 16, "queue_depth": DEEP},
+    "16-one-memory": {"pes": 16, "accumulator_memories": 1},
+    "32": {"pes": 32},
 }
 #: The engine for the autoencoder.
-AD01_ENGINE = {"pes": 16, "lanes": 4}
+AD01_ENGINE = {"pes": 16}
 #: Part of its weights that is kept.
 AD01_KEPT = 0.1
 #: The engine for EIE's layers.
 EIE_ENGINE = EngineSpec(
     pes=64,
-    lanes=4,
+    lanes=8,
     codebook_bits=4,
-    # EIE's 4 bits would make half of VGG-6's entries padding, 6 make 5 % of them padding.
-    index_width=6,
-    entry_width=10,
+    # EIE's 4 bits would make half of VGG-6's entries padding.
+    index_width=7,
+    entry_width=11,
     accumulator_width=28,
     bias_width=16,
-    queue_depth=32,
+    queue_depth=DEEP,
     weight_depth=1 << 17,  # VGG-6
-    count_width=8,
-    column_depth=1 << 13,
-    row_depth=1 << 10,  # NT-Wd
-    activation_depth=1 << 13,
+    count_width=9,
+    column_depth=1 << 12,
+    row_depth=1 << 11,  # NT-Wd
+    activation_depth=1 << 12,
     bias_depth=1 << 12,
     layer_depth=2,
     banks=1,
     jobs=4,
     accumulator_memories=2,
 )
-#: Inputs of EIE's layers: those that run alone, those that follow each other, and how many of these
-#: pass before the cycles from one to the next count.
-EIE_ALONE, EIE_INPUTS, WARM = 2, 8, 2
-#: Inputs that follow each other in the cycle model, which takes a millisecond for each cycle.
-MODELLED, EIE_MODELLED = 12, 4
+#: Inputs of EIE's layers: those that run alone, and those that follow each other.
+EIE_ALONE, EIE_INPUTS = 2, 8
+#: Inputs that follow each other in the cycle model, which takes up to a millisecond for each cycle.
+MODELLED, EIE_MODELLED = 12, 3
 
 #: Simulations and compilations at a time.
 WORKERS = 2
@@ -120,10 +127,11 @@ class Once:
         return future.result()
 
 
-class Through:
+class Through(Display):
     """Passes on, for one case, what a build shows."""
 
     def __init__(self, progress: Progress) -> None:
+        super().__init__(Console(quiet=True))
         self._progress = progress
 
     @contextmanager
@@ -200,9 +208,8 @@ class Run:
             network,
             x,
             alone=alone,
-            warm=WARM,
-            folder=self.folder / name,
             modelled=modelled,
+            folder=self.folder / name,
             models=self.models,
             progress=self.progress,
         )
@@ -216,16 +223,16 @@ def learnt(rate: int, progress: Progress) -> tuple[Network, NDArray[np.int64], f
     return ONCE.get(("lenet", rate), lambda: lenet(rate, Through(progress)))
 
 
-def run_lenet(rate: int, pes: int, run: Run) -> dict[str, Any]:
+def run_lenet(rate: int, size: str, run: Run) -> dict[str, Any]:
     """Measure LeNet-300-100 pruned ``rate`` times."""
     networks = [learnt(each, run.progress)[0] for each in RATES]
     network, x, error = learnt(rate, run.progress)
 
     def spec() -> EngineSpec:
-        return covering([fit(each, pes=pes, **LENET_ENGINES[pes]) for each in networks])
+        return covering([fit(each, **LENET_ENGINES[size]) for each in networks])
 
-    engine = run.engine(f"lenet-{pes}", spec, len(network.layers))
-    name = f"lenet-{rate}-{pes}"
+    engine = run.engine(f"lenet-{size}", spec, len(network.layers))
+    name = f"lenet-{rate}-{size}"
     figures = run.measure(name, engine, network, x, alone=len(x), modelled=MODELLED)
     return {**figures, "error": error, "rate": rate}
 
@@ -245,16 +252,22 @@ def run_eie(name: str, run: Run) -> dict[str, Any]:
     return run.measure(name, engine, network, x, alone=EIE_ALONE, modelled=EIE_MODELLED)
 
 
+def run_sizes(run: Run) -> dict[str, Any]:
+    """Model EIE's layers on other engines."""
+    return sizes(EIE_ENGINE, run.models, run.progress)
+
+
 def cases() -> list[Case]:
     """List all, what takes longest first."""
     lenets = [
-        Case(name=f"lenet-{rate}-{pes}", kind="lenet", run=partial(run_lenet, rate, pes))
-        for pes in LENET_ENGINES
+        Case(name=f"lenet-{rate}-{size}", kind="lenet", run=partial(run_lenet, rate, size))
+        for size in LENET_ENGINES
         for rate in RATES
     ]
     return [
         lenets[0],  # learns all three
         *(Case(name=name, kind="eie", run=partial(run_eie, name)) for name in EIE),
+        Case(name="sizes", kind="sizes", run=run_sizes),
         Case(name="ad01", kind="ad01", run=run_ad01),
         *lenets[1:],
     ]
@@ -298,12 +311,15 @@ def main() -> None:
     names = [case.name for case in every]
     parser.add_argument("--case", action="append", choices=names, help="one of them only")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build" / "cycles")
+    parser.add_argument("--docs", type=Path, help="write cycles.md to this folder")
     given = parser.parse_args()
     chosen = [case for case in every if given.case is None or case.name in given.case]
     found = run_all(chosen, given.output, Console(stderr=True))
     found = {name: found[name] for name in sorted(found, key=names.index)}
-    show(Console(width=120), found)
-    json.dump(found, sys.stdout)
+    show(Console(width=140), found)
+    if given.docs:
+        write_whole(given.docs / "cycles.md", page(found).encode())
+    json.dump({"summary": summary(found), **found}, sys.stdout)
     print()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from secateur.instrument import (
     counters_layout,
 )
 from secateur.progress import silent
+from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from secateur.progress import Progress
 
 __all__ = ["BuiltEngine", "covering", "measure"]
+
+#: Inputs at the beginning and at the end of those that follow each other which do not count.
+WARM = 2
 
 
 def covering(specs: Sequence[EngineSpec]) -> EngineSpec:
@@ -74,8 +79,7 @@ class BuiltEngine:
             As in :func:`secateur.bench.fast.build_fast`.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        options = {"technology": BARE} if bare else {}
-        design = InstrumentedEngine(spec, layers=layers, **options)
+        design = InstrumentedEngine(spec, layers=layers, technology=BARE if bare else PORTABLE)
         sources = bare_sources(folder) if bare else []
         executable = build_fast(design, folder=folder, cache=cache, sources=sources)
         return cls(design=design, executable=executable)
@@ -87,9 +91,8 @@ def measure(
     x: NDArray[np.int64],
     *,
     alone: int,
-    warm: int,
-    folder: Path,
     modelled: int,
+    folder: Path,
     models: Executor,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -103,12 +106,10 @@ def measure(
         All of them run one right behind the other, after the first ones have each run alone.
     alone : int
         How many those are.
-    warm : int
-        Inputs that follow each other before the cycles from one to the next count.
+    modelled : int
+        Inputs that follow each other in the cycle model too, the first ones.
     folder : Path
         Gets what the simulation reads and writes.
-    modelled : int
-        Inputs that follow each other in the cycle model, the first ones.
     models : Executor
         What the cycle model is computed by.
     progress : callable
@@ -117,29 +118,30 @@ def measure(
     Returns
     -------
     dict
-        JSON values, means over the inputs.
+        JSON values, means over the inputs; ``off`` is the largest part by which the cycle model is
+        off, of any input.
 
     Raises
     ------
     CheckFailedError
-        If an output differs.
+        If an output differs, or the multiplications are not those of the network.
     """
     spec = engine.design.spec
     progress(0, 0, "encoding")
     program = encode(network, spec)
-    every = np.concatenate([x[:alone], x])
+    modelling = models.submit(_model, program, network, x[:alone], x[:modelled])
+    every = np.concatenate([x[:alone], x[:modelled], x])
     folder.mkdir(parents=True, exist_ok=True)
     run = run_fast(
         engine.executable,
         engine.design,
         program,
         every,
-        alone=alone,
+        bursts=[*[1] * alone, modelled, len(x)],
         folder=folder,
         progress=progress,
     )
     progress(0, 0, "comparing, and the cycle model")
-    modelling = models.submit(_model, program, network, x, alone, modelled)
     wrong = (run.y != network.compute(every)).any(axis=1)
     if wrong.any():
         raise CheckFailedError(
@@ -148,10 +150,16 @@ def measure(
         )
     layout = counters_layout(spec, engine.design.layers)
     at = [layout.from_bits(bits) for bits in run.counters]
-    period = _period(run.ends[alone:], warm)
-    latency = float((run.ends - run.starts + 1)[:alone].mean())
     useful = _multiplications(network, x)
     ideal = useful.sum(axis=1) / spec.pes
+    latencies = (run.ends - run.starts + 1)[:alone]
+    ends = run.ends[alone:] - run.starts[alone] + 1
+    steady = slice(WARM, len(x) - WARM)
+    periods = np.diff(ends[modelled:])[WARM - 1 : len(x) - WARM - 1]
+    ways = {
+        "alone": (latencies, ideal[:alone], useful[:alone], at[0], at[alone]),
+        "following": (periods, ideal[steady], useful, at[-2], at[-1]),
+    }
     found = {
         "spec": spec.to_dict(),
         "inputs": len(x),
@@ -160,60 +168,86 @@ def measure(
         "nonzeros": sum(int(np.count_nonzero(layer.weights)) for layer in network.layers),
         "padding": sum(layer.padding for layer in program.layers)
         / sum(layer.entries for layer in program.layers),
+        **{way: _way(network, spec.pes, *given) for way, given in ways.items()},
     }
-    for way, cycles, inputs, before, after in (
-        ("alone", latency, slice(alone), at[0], at[1]),
-        ("following", period, slice(warm, None), at[1], at[2]),
+
+    models_latencies, models_layers, models_ends = modelling.result()
+    found["alone"] |= _compared(latencies, models_latencies)
+    found["following"] |= _compared(ends[:modelled], models_ends)
+    for index, (layer, cycles) in enumerate(
+        zip(found["alone"]["layers"], models_layers, strict=True)
     ):
-        layers = [
-            _layer(before.layers[index], after.layers[index], spec.pes)
-            for index in range(len(network.layers))
-        ]
-        count = alone if way == "alone" else len(x)
-        counted = [layer["multiplications"] for layer in layers]
-        expected = useful[:count].sum(axis=0).tolist()
-        if counted != expected:
-            raise CheckFailedError(
-                f"{network.name}: the engine's multiplications {counted}, by layer, are not those "
-                f"of the network, {expected}"
-            )
-        mean = float(ideal[inputs].mean())
-        found[way] = {
-            "cycles": cycles,
-            "ideal": mean,
-            "use": mean / cycles,
-            "shares": _shares(before, after, layers, spec.pes),
-            "layers": [
-                {
-                    "name": network.layers[index].name,
-                    **{key: value / count for key, value in layer.items()},
-                    "ideal": layer["multiplications"] / count / spec.pes,
-                }
-                for index, layer in enumerate(layers)
-            ],
-        }
-    latencies, by_layer, followed_ends = modelling.result()
-    found["alone"] |= {"model": float(latencies.mean()), "measured": latency}
-    for layer, cycles in zip(found["alone"]["layers"], by_layer, strict=True):
-        layer["model"] = float(cycles.mean())
-    found["following"] |= {
-        "model": _period(followed_ends, warm),
-        "measured": _period(run.ends[alone:][:modelled], warm),
-    }
+        counted = [counters.layers[index]["cycles"] for counters in at[: alone + 1]]
+        measured = [_since(*pair) for pair in pairwise(counted)]
+        layer |= _compared(np.array(measured), cycles)
     return found
 
 
 def _model(
-    program: Program, network: Network, x: NDArray[np.int64], alone: int, following: int
+    program: Program, network: Network, alone: NDArray[np.int64], following: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]], NDArray[np.int64]]:
     """Give the cycle model's latencies, those of the layers, and when each y ends."""
-    latencies, layers = model(program, network, x[:alone])
-    return latencies, [layer.cycles for layer in layers], followed(program, network, x[:following])
+    latencies, layers = model(program, network, alone)
+    return latencies, [layer.cycles for layer in layers], followed(program, network, following)
 
 
-def _period(ends: NDArray[np.int64], warm: int) -> float:
-    """Cycles from one y to the next, when ``warm`` of them have passed."""
-    return float((ends[-1] - ends[warm - 1]) / (len(ends) - warm))
+def _compared(measured: NDArray[np.int64], modelled: NDArray[np.int64]) -> dict[str, float]:
+    """Say how far the cycle model is off."""
+    return {
+        "model": float(modelled.mean()),
+        "measured": float(measured.mean()),
+        "off": float(abs(modelled / measured - 1).max()),
+    }
+
+
+def _way(
+    network: Network,
+    pes: int,
+    cycles: NDArray[np.int64],
+    ideal: NDArray[np.float64],
+    useful: NDArray[np.int64],
+    before: Any,
+    after: Any,
+) -> dict[str, Any]:
+    """Put together one way of running.
+
+    Parameters
+    ----------
+    network : Network
+    pes : int
+    cycles : int64[counted]
+        Of each input that counts.
+    ideal : float64[counted]
+        The same, if every PE multiplied in every cycle.
+    useful : int64[inputs, layers]
+        Multiplications between both moments, as they should be.
+    before, after : View
+        The counters at two moments.
+    """
+    layers = [
+        _layer(before.layers[index], after.layers[index], pes)
+        for index in range(len(network.layers))
+    ]
+    counted = [layer["multiplications"] for layer in layers]
+    if counted != (expected := useful.sum(axis=0).tolist()):
+        raise CheckFailedError(
+            f"{network.name}: the engine's multiplications {counted}, by layer, are not those of "
+            f"the network, {expected}"
+        )
+    return {
+        "cycles": float(cycles.mean()),
+        "ideal": float(ideal.mean()),
+        "use": float(ideal.mean() / cycles.mean()),
+        "shares": _shares(before, after, layers, pes),
+        "layers": [
+            {
+                "name": layer.name,
+                **{key: value / len(useful) for key, value in counts.items()},
+                "ideal": counts["multiplications"] / len(useful) / pes,
+            }
+            for layer, counts in zip(network.layers, layers, strict=True)
+        ],
+    }
 
 
 def _multiplications(network: Network, x: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -167,12 +167,12 @@ def autoencoder(kept: float) -> tuple[Network, NDArray[np.int64]]:
         )
     layers = OrderedDict[str, nn.Module]()
     with h5py.File(file) as content:
-        stored = content["model_weights"]
         for index in range(10):
             suffix = f"_{index}" if index else ""
 
             def read(kind: str, name: str, suffix: str = suffix) -> torch.Tensor:
-                return torch.from_numpy(stored[f"{kind}{suffix}/{kind}{suffix}/{name}:0"][()])
+                path = f"model_weights/{kind}{suffix}/{kind}{suffix}/{name}:0"
+                return torch.from_numpy(np.array(content[path]))
 
             kernel = read("dense", "kernel").T
             linear = nn.Linear(kernel.shape[1], kernel.shape[0])

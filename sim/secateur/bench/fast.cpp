@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "Vtop.h"
@@ -17,10 +18,11 @@ constexpr uint64_t TELL = 1 << 16;
 // Cycles in which nothing more may come after the last word.
 constexpr uint64_t QUIET = 100;
 
-// The beginning of a job: int64 each, in this order. Then the bytes of the program, then those of
-// the words of x, `x_bytes` each, a bit of which is at 1 << bit, little-endian.
+// The beginning of a job: int64 each, in this order. Then, int64 too, the inputs of each burst; then
+// the bytes of the program; then those of the words of x, `x_bytes` each, a bit of which is at
+// 1 << bit, little-endian.
 struct Job {
-    int64_t image, alone, followed, x_words, x_bytes, y_words, y_bytes;
+    int64_t image, bursts, x_words, x_bytes, y_words, y_bytes;
     int64_t patience, counters_bytes, loaded, committing, busy, error;
 };
 
@@ -44,16 +46,18 @@ template <typename Port> void get(const Port& port, std::vector<uint8_t>& to, si
 // What is offered to a stream: words from `next` on, up to `end`.
 struct Source {
     std::vector<uint8_t> bytes;
-    size_t size, next = 0, end = 0;
+    size_t size = 0, next = 0, end = 0;
     const uint8_t* word() const { return bytes.data() + next * size; }
     bool valid() const { return next < end; }
 };
 
 class Bench {
 public:
-    Bench(const Job& given, FILE* file)
-        : job(given), load{read(file, job.image), 1},
-          x{read(file, (job.alone + job.followed) * job.x_words * job.x_bytes), size_t(job.x_bytes)} {
+    Bench(const Job& given, FILE* file) : job(given), bursts(job.bursts) {
+        read(file, bursts.data(), bursts.size() * sizeof bursts[0]);
+        load = {read(file, job.image), 1};
+        const auto inputs = std::accumulate(bursts.begin(), bursts.end(), int64_t(0));
+        x = {read(file, inputs * job.x_words * job.x_bytes), size_t(job.x_bytes)};
         top.rst = 1;
         for (int i = 0; i < 4; i++) cycle();
         top.rst = 0;
@@ -67,10 +71,10 @@ public:
             return status(job.loaded) && !status(job.committing);
         });
         get(top.counters, counters, job.counters_bytes);
-        for (int64_t i = 0; i < job.alone; i++) infer(1);
-        get(top.counters, counters, job.counters_bytes);
-        infer(job.followed);
-        get(top.counters, counters, job.counters_bytes);
+        for (const int64_t inputs : bursts) {
+            infer(inputs);
+            get(top.counters, counters, job.counters_bytes);
+        }
         const size_t came = ends.size();
         for (uint64_t i = 0; i < QUIET; i++) cycle();
         if (ends.size() != came) fail("words of y came that belong to no x");
@@ -85,15 +89,20 @@ public:
 
 private:
     Job job;
+    std::vector<int64_t> bursts;
     Vtop top;
     Source load, x;
     uint64_t now = 0, moved = 0;
     std::vector<int64_t> starts, ends;  // cycles of the words of x and of y
     std::vector<uint8_t> y, counters;
 
+    static void read(FILE* file, void* to, size_t size) {
+        if (std::fread(to, 1, size, file) != size) fail("the job is cut short");
+    }
+
     static std::vector<uint8_t> read(FILE* file, size_t size) {
         std::vector<uint8_t> bytes(size);
-        if (std::fread(bytes.data(), 1, size, file) != size) fail("the job is cut short");
+        read(file, bytes.data(), size);
         return bytes;
     }
 

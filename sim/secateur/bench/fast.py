@@ -61,18 +61,17 @@ class FastRun:
     Parameters
     ----------
     y : int64[inputs, outputs]
-        Outputs, those of the inputs that run alone first.
+        Outputs.
     starts, ends : int64[inputs]
         Cycle of the first word of x, and of the last of y.
     counters : tuple of int
-        Bits of the design's counters when the program was loaded, after the inputs that run
-        alone, and at the end.
+        Bits of the design's counters when the program was loaded, and after each burst.
     """
 
     y: NDArray[np.int64]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
-    counters: tuple[int, int, int]
+    counters: tuple[int, ...]
 
 
 def build_fast(
@@ -112,11 +111,11 @@ def run_fast(
     program: Program,
     x: NDArray[np.int64],
     *,
-    alone: int,
+    bursts: Sequence[int],
     folder: Path,
     progress: Progress = silent,
 ) -> FastRun:
-    """Load a program and infer: some inputs each alone, the others one right behind the other.
+    """Load a program and infer in bursts: the engine is idle before each.
 
     Parameters
     ----------
@@ -127,8 +126,8 @@ def run_fast(
     program : Program
         For that engine.
     x : int64[inputs, program.inputs]
-    alone : int
-        The inputs that run alone, the first ones.
+    bursts : sequence of int
+        Inputs of each burst, which follow each other without a pause; all of ``x`` together.
     folder : Path
         Gets the job and the result.
     progress : callable
@@ -145,12 +144,12 @@ def run_fast(
     x_bytes = -(-lanes * spec.activation_width // 8)
     y_bits = lanes * spec.activation_width + 1
     y_bytes, counters_bytes = -(-y_bits // 8), -(-design.counters.shape().size // 8)
-    head = [len(program.image), alone, len(x) - alone, program.input_words, x_bytes, words, y_bytes]
+    head = [len(program.image), len(bursts), program.input_words, x_bytes, words, y_bytes]
     head += [PATIENCE, counters_bytes]
     head += [status[name].offset for name in ("loaded", "committing", "busy", "error")]
     job, result = folder / "job.bin", folder / "result.bin"
     with job.open("wb") as file:
-        file.write(np.array(head, dtype="<i8").tobytes())
+        file.write(np.array([*head, *bursts], dtype="<i8").tobytes())
         file.write(program.image)
         file.write(_packed(program.arrange(x), spec.activation_width).tobytes())
     result.unlink(missing_ok=True)
@@ -158,7 +157,7 @@ def run_fast(
 
     content = result.read_bytes()
     counts = [8 * len(x) * program.input_words, 8 * len(x) * words, len(x) * words * y_bytes]
-    ends = np.cumsum([*counts, *[counters_bytes] * 3])
+    ends = np.cumsum([*counts, *[counters_bytes] * (len(bursts) + 1)])
     if len(content) != ends[-1]:
         raise CheckFailedError(f"{result} holds {len(content)} bytes instead of {ends[-1]}")
     parts = [
@@ -174,12 +173,11 @@ def run_fast(
     values = bits[:, :, :-1].reshape(len(x), words, lanes, -1) @ (
         1 << np.arange(spec.activation_width)
     )
-    before, between, after = (int.from_bytes(part, "little") for part in parts[3:])
     return FastRun(
         y=program.restore(values),
         starts=taken[:, 0],
         ends=given[:, -1],
-        counters=(before, between, after),
+        counters=tuple(int.from_bytes(part, "little") for part in parts[3:]),
     )
 
 
