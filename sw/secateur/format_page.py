@@ -26,6 +26,7 @@ WIDTHS = {
     "source_words": "log2(column_depth) + 1",
     "rows_words": "log2(bias_depth) + 1",
     "column_base": "log2(column_depth)",
+    "weight_base": "log2(weight_depth)",
     "bias_base": "log2(bias_depth)",
     "code_extra": "(most_code - least_code).bit_length()",
     "entry": "entry_width",

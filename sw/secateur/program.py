@@ -15,7 +15,13 @@ from secateur.engine import EngineSpec
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat
 from secateur.format import Section, memories
-from secateur.image import CRC_SIZE, IncompleteImageError, RefusedImageError, parse_image, read_image
+from secateur.image import (
+    CRC_SIZE,
+    IncompleteImageError,
+    RefusedImageError,
+    parse_image,
+    read_image,
+)
 from secateur.words import streams_in
 
 if TYPE_CHECKING:
@@ -163,10 +169,12 @@ class Program:
         return self._bits()[1]
 
     @cached_property
-    def _entry_words(self) -> int:
-        """Words of all weight memories that the image writes."""
+    def weight_words(self) -> list[int]:
+        """Words of all weight memories that each layer takes, with the gaps behind its entries."""
         contents = read_image(self.spec, self.image)
-        return sum(contents[Section.WEIGHTS, pe]["entry"].size for pe in range(self.spec.pes))
+        written = sum(contents[Section.WEIGHTS, pe]["entry"].size for pe in range(self.spec.pes))
+        bases = contents[Section.LAYERS, 0]["weight_base"]
+        return np.diff(self.spec.pes * bases, append=written).tolist()
 
     def _bits(self) -> tuple[dict[str, int], dict[str, int]]:
         spec, words = self.spec, self.words
@@ -177,7 +185,7 @@ class Program:
             section: count * kinds[section].record.width
             for section, count in {
                 Section.LAYERS: len(self.layers),
-                Section.WEIGHTS: self._entry_words,
+                Section.WEIGHTS: sum(self.weight_words),
                 Section.COLUMNS: sum(words[:-1]),
                 Section.BIASES: sum(words[1:]) * spec.lanes // spec.drain_lanes,
                 Section.CODEBOOKS: codebooks,
@@ -226,7 +234,11 @@ class Program:
             return False
         try:
             streams = streams_in(self.spec, contents)
+            biases = contents[Section.BIASES, 0]["bias0"].size
         except LookupError:  # a memory that the image does not fill
+            return False
+        bias_words = table["rows_words"] * self.spec.lanes // self.spec.drain_lanes
+        if np.any(table["bias_base"] + bias_words > biases):
             return False
         for index, (layer, entries) in enumerate(zip(self.layers, streams, strict=True)):
             formats = [

@@ -168,7 +168,7 @@ def _program_layers(program: Program) -> dict[str, dict[str, Any]]:
             "padding": layer.padding,
             "code_bits": layer.code_width,
             "index_bits": spec.entry_width - layer.code_width,
-            "stored_bits": layer.entries * widths[Section.WEIGHTS]
+            "stored_bits": program.weight_words[index] * widths[Section.WEIGHTS]
             + words[index] * widths[Section.COLUMNS]
             + words[index + 1] * spec.lanes // spec.drain_lanes * widths[Section.BIASES]
             + widths[Section.LAYERS]

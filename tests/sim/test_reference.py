@@ -82,6 +82,7 @@ def test_an_image_made_by_hand():
         "source_words": [2, 2],
         "rows_words": [2, 1],
         "column_base": [0, 2],
+        "weight_base": [0, 4],
         "bias_base": [0, 2],
         "multiplier": [1, 1],
         "shift": [0, 6],
@@ -92,7 +93,12 @@ def test_an_image_made_by_hand():
         "last": [0, 1],
     }
     # [[1, 0, -3, 0], [0, 2, 0, 5], [0, 0, 4, -6]], then [[7, -100, 0]]; PE 1 adds a weight of zero.
-    entries = [[1, 128 - 3, 4, 7], [1 << 7, 1 << 7 | 128 - 6, 256 - 100], [], [2, 5]]
+    entries = [
+        [1, 128 - 3, 4, 4095, 7],
+        [1 << 7, 1 << 7 | 128 - 6, 4095, 4095, 256 - 100],
+        [],
+        [2, 5],
+    ]
     contents = {
         (Section.LAYERS, 0): table,
         (Section.BIASES, 0): {"bias0": [10, 30, -5], "bias1": [20, 0, 0]},

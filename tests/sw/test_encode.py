@@ -91,22 +91,27 @@ def rows_of(contents, spec):
     """Every PE's entries of every layer as (layer, column, accumulator, code), word by word."""
     table = contents[Section.LAYERS, 0]
     for pe in range(spec.pes):
-        entries = iter(contents[Section.WEIGHTS, pe]["entry"].tolist())
+        memory = contents[Section.WEIGHTS, pe]["entry"].tolist()
         counts = contents[Section.COLUMNS, 0][f"count{pe}"].tolist()
-        at = 0
+        at = pointer = 0
         for layer, words in enumerate(table["source_words"].tolist()):
             width = spec.code_widths[0]
             width += int(table["code_extra"][layer]) if "code_extra" in table else 0
             assert table["column_base"][layer] == at
+            base = int(table["weight_base"][layer])
+            assert not any(memory[pointer:base])  # the gap
+            assert pointer <= base
+            pointer = base
             for word in range(words):
                 slot = -1
                 for _ in range(counts[at + word]):
-                    entry = next(entries)
+                    entry = memory[pointer]
+                    pointer += 1
                     slot += (entry >> width) + 1
                     column = word * spec.lanes + pe % spec.lanes
                     yield layer, column, slot, pe, entry % (1 << width)
             at += words
-        assert next(entries, None) is None
+        assert pointer == len(memory)
 
 
 @pytest.mark.parametrize("size", [(8, 4), (12, 2), (3, 1)])
@@ -139,13 +144,16 @@ def test_layers_follow_each_other(seed, lengths, pes):
     layers = [
         dict(zip(table, map(int, row), strict=True)) for row in zip(*table.values(), strict=True)
     ]
-    assert (layers[0]["column_base"], layers[0]["bias_base"]) == (0, 0)
+    assert [layers[0][f"{name}_base"] for name in ("column", "weight", "bias")] == [0, 0, 0]
     for before, after in itertools.pairwise(layers):
         assert after["source_words"] == before["rows_words"]
         assert spec.jobs * after["source_words"] <= spec.activation_depth
         assert after["column_base"] == before["column_base"] + before["source_words"]
         words = before["rows_words"] * spec.lanes // spec.drain_lanes
         assert after["bias_base"] == before["bias_base"] + words
+        at = slice(before["column_base"], after["column_base"])
+        most = max(sum(counts[at]) for counts in contents[Section.COLUMNS, 0].values())
+        assert after["weight_base"] == before["weight_base"] + most
     for layer in layers:
         assert layer["rows_words"] * spec.lanes <= spec.row_depth * spec.groups
     assert [layer["last"] for layer in layers] == [0] * (len(layers) - 1) + [1]
@@ -288,14 +296,18 @@ def test_storage_counts_the_words_of_the_image():
     ):
         widest = max(layer.code_width for layer in net.layers)
         program = encode(net, fit(net, pes=4, lanes=2, entry_width=widest + 2))
+        contents = read_image(program.spec, program.image)
         kinds = memories(program.spec)
         bits = dict.fromkeys(Section, 0)
-        for (section, _), fields in read_image(program.spec, program.image).items():
+        for (section, _), fields in contents.items():
             words = len(next(iter(fields.values())))
             bits[section] += words * kinds[section].record.width
         storage, unused = program.storage(), program.unused()
-        assert storage["padding"] > 0
-        assert bits[Section.WEIGHTS] == sum(storage[k] for k in ("codes", "indices", "padding"))
+        assert min(storage["padding"], storage["gaps"]) > 0
+        parts = ("codes", "indices", "padding", "gaps")
+        assert bits[Section.WEIGHTS] == sum(storage[part] for part in parts)
+        read = sum(int(counts.sum()) for counts in contents[Section.COLUMNS, 0].values())
+        assert storage["gaps"] == bits[Section.WEIGHTS] - read * program.spec.entry_width
         assert bits[Section.COLUMNS] == storage["counts"]
         assert bits[Section.BIASES] == storage["biases"]
         assert bits[Section.LAYERS] == storage["layers"]
@@ -310,6 +322,18 @@ def test_storage_counts_the_words_of_the_image():
             count * layer.code_width for count, layer in zip(weights, live, strict=True)
         )
         assert program.bits_per_weight == sum(storage.values()) / sum(weights)
+
+
+def test_words_of_a_layer_are_its_entries_and_the_gaps_behind_them():
+    program = encode(NET, fit(NET, pes=8, lanes=2))
+    contents = read_image(program.spec, program.image)
+    counts = np.stack([*contents[Section.COLUMNS, 0].values()])
+    ends = np.cumsum(contents[Section.LAYERS, 0]["source_words"])[:-1]
+    loads = [part.sum(axis=1) for part in np.split(counts, ends, axis=1)]
+    for load, words in zip(loads[:-1], program.weight_words[:-1], strict=True):
+        assert load.min() < load.max()
+        assert words == 8 * load.max()
+    assert program.weight_words[-1] == loads[-1].sum()  # nothing is behind the last one's
 
 
 def test_program_describes_the_network():
@@ -333,7 +357,7 @@ def test_program_describes_the_network():
         (
             {"weight_depth": 64},
             (
-                "the weights need 92 words of a PE and the engine has 64; prune more or use more "
+                "the weights need 95 words of a PE and the engine has 64; prune more or use more "
                 "PEs or set weight_depth to 128"
             ),
         ),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from secateur.bench.networks import random_inputs, random_network
 from secateur.container import pack_container, write_file
+from secateur.decode import decode
 from secateur.encode import encode, fit
 from secateur.errors import BadInputError
 from secateur.format import Section
@@ -200,7 +201,7 @@ def test_a_text_that_is_not_json(path):
     assert refusal(path).startswith(f"{path} holds no valid program (Invalid JSON: ")
 
 
-@pytest.mark.parametrize("section", [Section.WEIGHTS, Section.COLUMNS, Section.CODEBOOKS])
+@pytest.mark.parametrize("section", [*Section][2:])
 def test_an_image_that_lacks_a_memory(path, section):
     network = random_network(3, [30, 20, 10], density=0.3, codebook=True)
     program = encode(network, fit(network, pes=2))
@@ -211,6 +212,79 @@ def test_an_image_that_lacks_a_memory(path, section):
         f"{path} holds no valid program (it describes another image); make it again with "
         f"`secateur encode`"
     )
+
+
+def image_with(change):
+    contents = read_image(PROGRAM.spec, PROGRAM.image)
+    change(contents)
+    return write_image(PROGRAM.spec, contents)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize(
+    ("base", "depth"),
+    [
+        ("weight_base", PROGRAM.spec.weight_depth),
+        ("column_base", PROGRAM.spec.column_depth),
+        ("bias_base", PROGRAM.spec.bias_depth),
+    ],
+)
+def test_a_layer_that_begins_where_nothing_is(path, base, depth, layer):
+    def change(contents):
+        contents[Section.LAYERS, 0][base][layer] = depth - 1
+
+    altered(path, image=image_with(change))
+    assert refusal(path) == (
+        f"{path} holds no valid program (it describes another image); make it again with "
+        f"`secateur encode`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "pe"),
+    [*((Section.WEIGHTS, pe) for pe in range(4)), (Section.COLUMNS, 0), (Section.BIASES, 0)],
+)
+def test_a_memory_that_lacks_its_last_word(path, section, pe):
+    def change(contents):
+        words = contents[section, pe]
+        contents[section, pe] = {name: values[:-1] for name, values in words.items()}
+
+    altered(path, image=image_with(change))
+    assert refusal(path) == (
+        f"{path} holds no valid program (it describes another image); make it again with "
+        f"`secateur encode`"
+    )
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_entries_end_where_the_memory_does(path, beyond):
+    """A layer that begins as late as all of its entries are still there, and one word later."""
+    contents = read_image(PROGRAM.spec, PROGRAM.image)
+    most = max(contents[Section.WEIGHTS, pe]["entry"].size for pe in range(4))
+    base = contents[Section.LAYERS, 0]["weight_base"]
+    room = PROGRAM.spec.weight_depth - most
+    assert room > 0
+    for pe in range(4):
+        entries = contents[Section.WEIGHTS, pe]["entry"]
+        moved = np.concatenate([entries[: base[1]], np.zeros(room, int), entries[base[1] :]])
+        contents[Section.WEIGHTS, pe]["entry"] = moved
+    base[1] += room + beyond
+    program = replace(PROGRAM, image=write_image(PROGRAM.spec, contents))
+    program.save(path)
+    if beyond:
+        assert refusal(path) == (
+            f"{path} holds no valid program (it describes another image); make it again with "
+            f"`secateur encode`"
+        )
+        return
+    assert Program.load(path) == program
+    for got, want in zip(decode(program), decode(PROGRAM), strict=True):
+        np.testing.assert_array_equal(got[0], want[0])
+        np.testing.assert_array_equal(got[1], want[1])
+    moved = PROGRAM.storage() | {
+        "gaps": PROGRAM.storage()["gaps"] + 4 * room * PROGRAM.spec.entry_width
+    }
+    assert program.storage() == moved
 
 
 @settings(max_examples=50, deadline=None)
