@@ -94,8 +94,8 @@ def by_density(
         0 to 1.
     groups : int
         Row i belongs to group i mod ``groups``, as the engine deals rows to groups of its
-        processing elements. Groups keep equally many, or one more or less, as far as they have them:
-        load-balance-aware pruning, Han et al., "ESE: Efficient Speech Recognition Engine with
+        processing elements. Groups keep equally many, or one more or less, as far as they have
+        them: load-balance-aware pruning, Han et al., "ESE: Efficient Speech Recognition Engine with
         Sparse LSTM on FPGA", FPGA 2017, section 3.
 
     Returns

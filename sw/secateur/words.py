@@ -54,7 +54,7 @@ class Words:
 
     @cached_property
     def weight_bases(self) -> list[int]:
-        """Where each layer's entries begin in every PE, and after those, where the last ones end."""
+        """Where each layer's entries begin in every PE, and last, where the memory ends."""
         most = [int(streams.counts.sum(axis=1).max()) for streams in self.streams]
         return [0, *itertools.accumulate(most)]
 
