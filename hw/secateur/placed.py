@@ -4,7 +4,10 @@ All that differs between two programs for one engine lies in memories of cells t
 places itself (:mod:`secateur.technology`): their initial contents are found again behind place and
 route, and nothing is placed or routed again. A build keeps for this the routed configuration, the
 image that it holds and where each cell went. Before anything is replaced, that image must be found
-in the configuration, bit by bit.
+in the configuration, bit by bit, and afterwards the new one in the bitstream.
+
+The SPRAM of the iCE40 UP5K has no initial contents. A bitstream with weights in SPRAM holds no
+program, and gets every one through its serial port.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +31,7 @@ from secateur.protocol import check_payload
 from secateur.routed import RoutedConfig, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from secateur.device import Device
@@ -36,12 +40,29 @@ if TYPE_CHECKING:
     from secateur.technology import Technology
     from secateur.technology.portable import Memory
 
-__all__ = ["PlacedDesign", "initial_contents"]
+__all__ = ["PlacedDesign", "initial_contents", "starts_with"]
 
 #: The engine in the flattened netlist of a board.
 ENGINE = "top.engine."
 #: Files in the file that a build keeps.
 CONFIG, IMAGE, BUILD = "top.config", "program.image", "build.json"
+#: What reading a file of another kind, or a part of one, ends with.
+DAMAGED = (
+    *(OSError, EOFError, KeyError, TypeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error, BadInputError),
+)
+
+
+def starts_with(program: Program, technology: Technology) -> Program | None:
+    """Return what an engine can hold out of reset: the program, or nothing.
+
+    Nothing is where the weights lie in memories without initial contents.
+    """
+    spec = program.spec
+    weights = technology.large_memory.cells(
+        spec.entry_width, depth=spec.weight_depth, banks=spec.banks
+    )
+    return None if "spram" in weights else program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +76,14 @@ class PlacedDesign:
     spec : EngineSpec
         The engine.
     image : bytes
-        The program in the configuration.
+        The program in the configuration; empty where there can be none (:func:`starts_with`).
     max_payload : int
         Largest payload of a frame, bytes.
     places : dict of str to list of str
         Where the contents of each cell stand, as of :func:`secateur.routed.locate`; nowhere where
         synthesis found that nobody reads it.
     config : str
-        The routed configuration.
+        The routed configuration; empty without a program.
     """
 
     device: str
@@ -74,19 +95,19 @@ class PlacedDesign:
 
     @classmethod
     def of(
-        cls, program: Program, *, device: Device, max_payload: int, netlist: Mapping, config: str
+        cls, program: Program, *, device: Device, max_payload: int, netlist: str, config: str
     ) -> PlacedDesign:
         """Find the memories of a design in what nextpnr made of it.
 
         Parameters
         ----------
         program : Program
-            What the design holds.
+            What the design was made with.
         device : Device
             What it was made for.
         max_payload : int
             Largest payload of a frame, bytes.
-        netlist : mapping
+        netlist : str
             The routed netlist.
         config : str
             The routed configuration.
@@ -96,23 +117,37 @@ class PlacedDesign:
         CheckFailedError
             If a memory is not there, or does not hold the program.
         """
-        contents = initial_contents(program.spec, program.image, device.technology)
-        # Amaranth numbers a component that has the name of a signal beside it.
-        placed = {re.sub(r"\$\d+(?=\.)", "", name): at for name, at in locate(netlist).items()}
-        design = cls(
+        holds = starts_with(program, device.technology) is not None
+        empty = cls(
             device=device.name,
             spec=program.spec,
-            image=program.image,
+            image=b"",
             max_payload=max_payload,
-            places={name: placed.get(name, []) for name in contents},
+            places={},
+            config="",
+        )
+        if not holds:
+            return empty
+        # Amaranth numbers a component that has the name of a signal beside it.
+        placed = {re.sub(r"\$\d+(?=\.)", "", name): at for name, at in locate(netlist).items()}
+        cells = initial_contents(program.spec, program.image, device.technology)
+        design = replace(
+            empty,
+            image=program.image,
+            places={name: placed.get(name, []) for name in cells},
             config=config,
         )
-        for memory in {name.rpartition(".")[0]: 0 for name in contents}:
-            if not any(design.places[n] for n in contents if n.rpartition(".")[0] == memory):
+        for memory in {name.rpartition(".")[0]: 0 for name in cells}:
+            if not any(design.places[n] for n in cells if n.rpartition(".")[0] == memory):
                 raise CheckFailedError(f"the routed design must have the memory {memory}")
-        if not design.holds(contents):
+        if not design.holds(config):
             raise CheckFailedError("the routed design must hold the program, bit by bit")
         return design
+
+    @property
+    def checks(self) -> list[str]:
+        """Names of the checks that it passed when it was made."""
+        return ["program in the routed design, bit by bit"] if self.image else []
 
     def save(self, path: Path) -> None:
         """Write the file; the same design gives the same bytes."""
@@ -147,7 +182,7 @@ class PlacedDesign:
             raise BadInputError(
                 f"{path} does not exist; make it with `secateur synthesize`"
             ) from None
-        except (OSError, zipfile.BadZipFile, BadInputError, KeyError, TypeError, ValueError):
+        except DAMAGED:
             raise BadInputError(
                 f"{path} is no design that this Secateur placed; make it again with "
                 "`secateur synthesize`"
@@ -159,13 +194,19 @@ class PlacedDesign:
         Raises
         ------
         BadInputError
-            If the program is for another engine, its x or y does not fit into a frame, or the
-            design was built by another Secateur, whose memories have other cells.
+            If there can be none, the program is for another engine, its x or y does not fit into a
+            frame, or the design was built by another Secateur, whose memories have other cells.
         """
+        if not self.image:
+            raise BadInputError(
+                f"the bitstream for {self.device!r} has its weights in SPRAM, which no bitstream "
+                "fills; load the program through the serial port, with `secateur.host`"
+            )
+        here = self.spec.to_dict()
         odd = [
-            f"{name} is {value}, not {self.spec.to_dict()[name]}"
+            f"{name} is {value}, not {here[name]}"
             for name, value in program.spec.to_dict().items()
-            if value != self.spec.to_dict()[name]
+            if value != here[name]
         ]
         if odd:
             raise BadInputError(
@@ -173,23 +214,31 @@ class PlacedDesign:
                 f"({', '.join(odd)}); encode it for that one"
             )
         check_payload(program, self.max_payload)
-        technology = find_device(self.device).technology
-        if not self.holds(initial_contents(self.spec, self.image, technology)):
+        if not self.holds(self.config):
             raise BadInputError(
                 "the bitstream was built by another version of Secateur, or altered; build it "
                 "again with `secateur synthesize`"
             )
         config = RoutedConfig(self.config)
-        for name, contents in initial_contents(self.spec, program.image, technology).items():
+        for name, contents in self._contents(program.image).items():
             config.put(self.places[name], contents)
         return replace(self, image=program.image, config=str(config))
 
-    def holds(self, contents: Mapping[str, Contents]) -> bool:
-        """Tell whether the configuration has these cells, with these contents."""
-        config = RoutedConfig(self.config)
+    def holds(self, config: str) -> bool:
+        """Tell whether a configuration has the program, bit by bit, in the cells that it needs.
+
+        Parameters
+        ----------
+        config : str
+            That of the design, or what was unpacked of its bitstream.
+        """
+        routed, contents = RoutedConfig(config), self._contents(self.image)
         return set(self.places) == set(contents) and all(
-            config.holds(self.places[name], each) for name, each in contents.items()
+            routed.holds(self.places[name], each) for name, each in contents.items()
         )
+
+    def _contents(self, image: bytes) -> dict[str, Contents]:
+        return initial_contents(self.spec, image, find_device(self.device).technology)
 
 
 def _memories(
@@ -233,7 +282,7 @@ def initial_contents(spec: EngineSpec, image: bytes, technology: Technology) -> 
             assert isinstance(cell, Instance), f"{path} has cells that only synthesis knows"
             found[f"{ENGINE}{path}.{name or f'U${index}'}"] = {
                 parameter: f"{value.value:0{len(value)}b}"[::-1]
-                for parameter, value in cell.parameters.items()
+                for parameter, value in cell.parameters.items()  # pyright: ignore[reportAttributeAccessIssue] - no stub
                 if parameter.startswith("INIT") and isinstance(value, Const)
             }
     return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from secateur.artefact import write_whole
 from secateur.device import find_device
+from secateur.errors import CheckFailedError
 from secateur.placed import PlacedDesign
 from secateur.progress import silent
-from secateur.synthesize import pack
+from secateur.synthesize import pack, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +25,8 @@ def reload(
 ) -> None:
     """Write the bitstream of a placed design with another program in it.
 
-    It is the one that a build with that program gives. Takes some seconds.
+    It is the one that a build with that program gives. What it holds is read back and compared
+    with the program, bit by bit. Takes some seconds.
 
     Parameters
     ----------
@@ -34,7 +37,7 @@ def reload(
     bitstream : Path
         The file to write.
     folder : Path
-        Gets the configuration and the log.
+        Gets the configuration, the one that is read back, and the logs.
     progress : callable
         As in :mod:`secateur.progress`.
 
@@ -43,12 +46,18 @@ def reload(
     BadInputError
         If the file is no placed design, or :meth:`PlacedDesign.holding` refuses the program.
     CheckFailedError
-        If the tool that packs bitstreams is missing or fails.
+        If the tool that packs bitstreams, or the one that unpacks them, is missing or fails, or
+        the bitstream does not hold the program.
     """
-    progress(0, 2, "contents")
+    progress(0, 3, "contents")
     design = PlacedDesign.load(placed).holding(program)
+    device = find_device(design.device)
     (folder / "top.config").write_text(design.config)
-    progress(1, 2, "bitstream")
-    pack(find_device(design.device), "top.config", "top.bit", folder=folder)
-    (folder / "top.bit").replace(bitstream)
-    progress(2, 2, "done")
+    progress(1, 3, "bitstream")
+    pack(device, "top.config", "top.bit", folder=folder)
+    progress(2, 3, "check")
+    unpack(device, "top.bit", "unpacked.config", folder=folder)
+    if not design.holds((folder / "unpacked.config").read_text()):
+        raise CheckFailedError("the bitstream must hold the program, bit by bit, and does not")
+    write_whole(bitstream, (folder / "top.bit").read_bytes())
+    progress(3, 3, "done")

