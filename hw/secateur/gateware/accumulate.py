@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 from amaranth import *
@@ -120,27 +122,40 @@ class Accumulator(wiring.Component):
             for ahead, hit in ((1, near), (2, middle), (3, far))
         ]
 
-        # Cycle 1: two of the three are known by now.
+        # Cycle 1: two of the three are known by now, and which memory holds the sum, if any.
         total = Signal(shape)  # in cycle 3 of each product
         before = Signal(shape)  # likewise, of the one before
-        kept = Signal(shape)
+        kept = Signal(shape)  # zero where it is not needed
         near_2 = Signal()
-        kept_2 = Signal()
+        use = Signal(count)
         m.d.sync += [
             before.eq(total),
             kept.eq(Mux(middle, total, before)),
-            kept_2.eq(middle | far),
             near_2.eq(near),
+            *(
+                each.eq(~middle & ~far & (memory_of(slot[1]) == index))
+                for index, each in enumerate(use)
+            ),
         ]
+        with m.If(~middle & ~far):
+            m.d.sync += kept.eq(0)
 
         # Cycle 2: add. The width holds every partial sum of the program: nothing wraps.
-        read = memories[0].read_word
-        if count == 2:
-            read = Mux(memory_of(slot[2]), memories[1].read_word, read)
-        summand = Signal(shape)
-        m.d.comb += summand.eq(Mux(near_2, total, Mux(kept_2, kept, read)))
-        added = summand + multiplier.product
-        m.d.sync += total.eq(Mux(valid[2], added, 0) if count == 1 else added)
+        m.submodules.adder = adder = self.technology.adder(spec.accumulator_width)
+        read = [
+            ram.read_word & each.replicate(len(total))
+            for ram, each in zip(memories, use, strict=True)
+        ]
+        m.d.comb += [
+            adder.a.eq(multiplier.product),
+            adder.b.eq(total),
+            adder.c.eq(reduce(or_, read, kept)),
+            adder.select.eq(near_2),
+        ]
+        m.d.sync += total.eq(adder.sum)
+        if count == 1:
+            with m.If(~valid[2]):
+                m.d.sync += total.eq(0)
 
         # Cycle 3: store. In a cycle without a product, a slot may be cleared.
         captured = []

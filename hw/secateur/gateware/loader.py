@@ -47,7 +47,7 @@ def write_layout(spec: EngineSpec) -> data.StructLayout:
 class Loader(wiring.Component):
     """Check an image as it arrives and hand its words on.
 
-    Takes one byte a cycle, and stands still for one cycle after each header. An image is refused
+    Takes one byte a cycle, and stands still for two cycles after each header. An image is refused
     at the first rule that it breaks; what follows is discarded up to the next ``first``. The
     words of a refused image may have been written: the engine keeps the program in use in
     another bank, or gave it up in ``begun``.
@@ -113,8 +113,8 @@ class Loader(wiring.Component):
         # leaves older bytes above it, which nobody looks at.
         word = Signal(largest * 8)
         position = Signal(range(largest))
-        size = Signal(range(largest + 1))
-        left = Signal(SECTION_HEADER.fields[2].width)
+        last = Signal(range(largest))  # position of a word's last byte
+        left = Signal(range(max(kind.depth for kind in kinds.values()) + 1))
         header = data.View(struct(IMAGE_HEADER), word[: IMAGE_HEADER.width])
         section = data.View(struct(SECTION_HEADER), word[: SECTION_HEADER.width])
 
@@ -131,7 +131,7 @@ class Loader(wiring.Component):
             checksum.data.eq(self.i.payload.data),
         ]
         word_complete = Signal()
-        m.d.comb += word_complete.eq(take & ~first & (position == size - 1))
+        m.d.comb += word_complete.eq(take & ~first & (position == last))
         with m.If(take):
             m.d.sync += word.word_select(place, 8).eq(self.i.payload.data)
             m.d.sync += position.eq(Mux(word_complete, 0, place + 1))
@@ -139,15 +139,36 @@ class Loader(wiring.Component):
         # The cycle after its last byte, a word stands in `word` and is written.
         address = Signal.like(self.write.address)
         m.d.sync += self.write_valid.eq(0)
-        m.d.comb += [self.write.word.eq(word), self.write.address.eq(address)]
+        m.d.comb += [
+            self.write.word.eq(word),
+            self.write.address.eq(address),
+            self.id.eq(word[: CRC_SIZE * 8]),
+        ]
         with m.If(self.write_valid):
             m.d.sync += address.eq(address + 1)
+
+        # What is wrong with a header is known a cycle after it stands in `word`.
+        wrong = {
+            LoadError.MAGIC: header.magic != IMAGE_MAGIC,
+            LoadError.VERSION: header.version != IMAGE_VERSION,
+            LoadError.ENGINE: header.fingerprint != self.spec.fingerprint,
+        }
+        wrongs = Signal(len(wrong))
+        no_pe = Signal(2)  # of the engine's, of those of a memory that they share
+        huge = Signal()
+        m.d.sync += [
+            wrongs.eq(Cat(wrong.values())),
+            no_pe.eq(Cat(section.pe >= self.spec.pes, section.pe != 0)),
+            huge.eq(section.count >= 1 << len(left)),
+        ]
+        less = Signal.like(left)
+        m.d.comb += less.eq(left - 1)
 
         def receive() -> None:
             """Take bytes; byte 0 of another image outranks whatever was going on."""
             m.d.comb += self.i.ready.eq(1)
             with m.If(take & first):
-                m.d.sync += [size.eq(IMAGE_HEADER.size), self.error.eq(LoadError.NONE)]
+                m.d.sync += [last.eq(IMAGE_HEADER.size - 1), self.error.eq(LoadError.NONE)]
                 m.next = "image header"
 
         def refuse(reason: LoadError) -> None:
@@ -162,44 +183,48 @@ class Loader(wiring.Component):
             with m.State("image header"):
                 receive()
                 with m.If(word_complete):
-                    m.next = "check image"
+                    m.next = "look at image"
+            with m.State("look at image"):
+                m.next = "check image"
             with m.State("check image"):
-                with m.If(header.magic != IMAGE_MAGIC):
-                    refuse(LoadError.MAGIC)
-                with m.Elif(header.version != IMAGE_VERSION):
-                    refuse(LoadError.VERSION)
-                with m.Elif(header.fingerprint != self.spec.fingerprint):
-                    refuse(LoadError.ENGINE)
-                with m.Else():
+                with m.If(wrongs == 0):
                     m.d.comb += self.begin.eq(1)
                     with m.If(self.begun):
-                        m.d.sync += size.eq(SECTION_HEADER.size)
+                        m.d.sync += last.eq(SECTION_HEADER.size - 1)
                         m.next = "section header"
+                # The first of them counts: what is assigned last.
+                for index, error in reversed([*enumerate(wrong)]):
+                    with m.If(wrongs[index]):
+                        refuse(error)
             with m.State("section header"):
                 receive()
                 with m.If(word_complete):
-                    m.next = "check section"
+                    m.next = "look at section"
+            with m.State("look at section"):
+                m.d.sync += left.eq(section.count)
+                m.next = "check section"
             with m.State("check section"):
                 m.d.sync += [
                     self.write.section.eq(section.section),
                     self.write.pe.eq(section.pe),
                     address.eq(0),
-                    left.eq(section.count),
                 ]
                 with m.Switch(section.section):
                     with m.Case(Section.END):
-                        m.d.sync += size.eq(CRC_SIZE)
+                        m.d.sync += last.eq(CRC_SIZE - 1)
                         m.next = "crc"
                     for kind, memory in kinds.items():
                         with m.Case(kind):
-                            m.d.sync += size.eq(memory.record.size)
-                            with m.If(section.pe >= (self.spec.pes if memory.per_pe else 1)):
+                            m.d.sync += last.eq(memory.record.size - 1)
+                            # Depths are powers of two.
+                            too_many = huge | (less >= memory.depth)
+                            with m.If(no_pe[0 if memory.per_pe else 1]):
                                 refuse(LoadError.SECTION)
-                            with m.Elif(section.count > memory.depth):
-                                refuse(LoadError.SIZE)
-                            with m.Elif(section.count == 0):
-                                m.d.sync += size.eq(SECTION_HEADER.size)
+                            with m.Elif((left == 0) & ~huge):
+                                m.d.sync += last.eq(SECTION_HEADER.size - 1)
                                 m.next = "section header"
+                            with m.Elif(too_many):
+                                refuse(LoadError.SIZE)
                             with m.Else():
                                 m.next = "words"
                     with m.Default():
@@ -207,9 +232,9 @@ class Loader(wiring.Component):
             with m.State("words"):
                 receive()
                 with m.If(word_complete):
-                    m.d.sync += [self.write_valid.eq(1), left.eq(left - 1)]
+                    m.d.sync += [self.write_valid.eq(1), left.eq(less)]
                     with m.If(left == 1):
-                        m.d.sync += size.eq(SECTION_HEADER.size)
+                        m.d.sync += last.eq(SECTION_HEADER.size - 1)
                         m.next = "section header"
             with m.State("crc"):
                 receive()
@@ -224,7 +249,6 @@ class Loader(wiring.Component):
                 m.d.comb += [
                     self.loading.eq(0),
                     self.commit.eq(1),
-                    self.id.eq(word[: CRC_SIZE * 8]),
                 ]
                 with m.If(self.committed):
                     m.next = "discard"

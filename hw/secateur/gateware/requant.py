@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import reduce
+from operator import or_
+
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["Requantizer"]
+
+#: Shifts by a multiple of it and by less are two cycles.
+STEP = 8
 
 
 class Requantizer(wiring.Component):
@@ -41,7 +48,7 @@ class Requantizer(wiring.Component):
         The result's bits, two's complement or unsigned as its ``output_signed`` said.
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     acc: Signal
     bias: Signal
@@ -70,52 +77,62 @@ class Requantizer(wiring.Component):
 
         # Cycle 0: add. ReLU is a saturation at zero, so an output is "negative" only without it.
         total = Signal(signed(self.accumulator_width))
-        total_shift = Signal.like(self.shift)
-        total_signed = Signal()
-        total_negative = Signal()
+        kinds = data.StructLayout({"shift": 6, "signed": 1, "negative": 1})
+        kind = [Signal(kinds, name=f"kind_{cycle}") for cycle in range(1, self.LATENCY)]
 
-        # Cycle 1: shift. The zero below the sum becomes the last bit that is shifted out, which
-        # is one exactly where the fraction is at least one half: adding it rounds half up, without
-        # an adder as wide as the accumulator before the shifter. The quotient above it has at least
-        # one bit more than an activation.
-        shifted = Signal(signed(1 + max(self.accumulator_width, width + 1)))
-        shifted_signed = Signal()
-        shifted_negative = Signal()
+        # Cycle 1: shift by a multiple of STEP. The zero below the sum becomes the last bit that is
+        # shifted out, which is one exactly where the fraction is at least one half: adding it
+        # rounds half up, without an adder as wide as the accumulator before the shifter. The
+        # quotient above it has at least one bit more than an activation.
+        coarse = Signal(signed(1 + max(self.accumulator_width, width + 1)))
 
-        # Cycle 2: round and saturate. Neither bound needs the rounded value: the largest number
+        # Cycle 2: shift by the rest. Of what is above an activation it is enough to know whether
+        # all bits are the sign.
+        step_bits = STEP.bit_length() - 1
+        rest = kind[1].shift[:step_bits]
+        negative = coarse[-1]
+        beyond = [
+            # The lowest of them may be shifted into the activation.
+            (bit ^ negative) & (rest <= index if index < STEP - 1 else 1)
+            for index, bit in enumerate(coarse[width + 1 :])
+        ]
+        fine = Signal(width + 1)
+        fine_negative = Signal()
+        fine_beyond = Signal()
+
+        # Cycle 3: round and saturate. Neither bound needs the rounded value: the largest number
         # stays what it is when rounded up, and what lies below the smallest does not get above it.
-        # So the increment, of an activation's width, runs beside the comparisons, which look at
-        # the quotient's sign and at whether the bits above an activation agree with it.
-        quotient = shifted[1:].as_signed()
-        negative = quotient[-1]
-        rounded = Signal(width)
+        # So the increment runs beside the comparisons.
+        quotient = fine[1:]
         above = Signal()
         below = Signal()
-        m.d.comb += rounded.eq(quotient[:width] + shifted[0])
-        with m.If(shifted_signed):
-            m.d.comb += above.eq(quotient[width - 1 :].any() | quotient[: width - 1].all())
+        last = kind[2]
+        with m.If(last.signed):
+            m.d.comb += above.eq(fine_beyond | quotient[-1] | quotient[:-1].all())
         with m.Else():
-            m.d.comb += above.eq(quotient[width:].any() | quotient[:width].all())
-        with m.If(shifted_negative):
-            m.d.comb += below.eq(~quotient[width - 1 :].all())
-        with m.Else():
-            m.d.comb += below.eq(1)
+            m.d.comb += above.eq(fine_beyond | quotient.all())
+        m.d.comb += below.eq(~last.negative | fine_beyond | ~quotient[-1])
 
         with m.If(self.enable):
             m.d.sync += [
                 total.eq(self.acc + self.bias),
-                total_shift.eq(self.shift),
-                total_signed.eq(self.output_signed),
-                total_negative.eq(self.output_signed & ~self.relu),
-                shifted.eq(Cat(C(0, 1), total).as_signed() >> total_shift),
-                shifted_signed.eq(total_signed),
-                shifted_negative.eq(total_negative),
+                kind[0].shift.eq(self.shift),
+                kind[0].signed.eq(self.output_signed),
+                kind[0].negative.eq(self.output_signed & ~self.relu),
+                *(late.eq(early) for early, late in itertools.pairwise(kind)),
+                coarse.eq(
+                    Cat(C(0, 1), total).as_signed()
+                    >> Cat(C(0, step_bits), kind[0].shift[step_bits:])
+                ),
+                fine.eq(coarse >> rest),
+                fine_negative.eq(negative),
+                fine_beyond.eq(reduce(or_, beyond)),
             ]
-            with m.If(negative & below):
-                m.d.sync += self.o.eq(Mux(shifted_negative, 1 << (width - 1), 0))
-            with m.Elif(~negative & above):
-                m.d.sync += self.o.eq(Mux(shifted_signed, (1 << (width - 1)) - 1, (1 << width) - 1))
+            with m.If(fine_negative & below):
+                m.d.sync += self.o.eq(Mux(last.negative, 1 << (width - 1), 0))
+            with m.Elif(~fine_negative & above):
+                m.d.sync += self.o.eq(Mux(last.signed, (1 << (width - 1)) - 1, (1 << width) - 1))
             with m.Else():
-                m.d.sync += self.o.eq(rounded)
+                m.d.sync += self.o.eq(quotient + fine[0])
 
         return m

@@ -11,9 +11,10 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
 from secateur.fixed import NumberFormat, Requant
+from secateur.gateware.requant import Requantizer
 
 #: Values that are requantised, and cycles from a value to its result.
-COUNT, LATENCY = 2000, 3
+COUNT, LATENCY = 2000, Requantizer.LATENCY
 
 
 @cocotb.test()
