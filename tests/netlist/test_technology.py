@@ -40,6 +40,13 @@ MULTIPLIERS = [(8, 8), (9, 4), (16, 16), (17, 16), (18, 18), (18, 2), (19, 8)]
 class SideBySide(wiring.Component):
     """All cells, with common inputs and an output each."""
 
+    read_address: Signal
+    write_address: Signal
+    write_enable: Signal
+    write_word: Signal
+    a: Signal
+    b: Signal
+
     def __init__(self) -> None:
         rng = random.Random(5)
         self.memories, self.multipliers = {}, {}
@@ -113,7 +120,8 @@ def test_same_in_every_technology(tmp_path: Path, pytestconfig: pytest.Config) -
     design = SideBySide()
     text = verilog.convert(design, name="dut", emit_src=False)
     # What this is about: that hard cells were there.
-    for cell in ("DP16KD", "MULT18X18D", "SB_RAM40_4K", "SB_SPRAM256KA", "SB_MAC16"):
+    ecp5 = ("DP16KD", "TRELLIS_DPR16X4", "MULT18X18D")
+    for cell in (*ecp5, "SB_RAM40_4K", "SB_SPRAM256KA", "SB_MAC16"):
         assert f"  {cell} " in text
     source = tmp_path / "dut.v"
     source.write_text("\n".join([ecp5_models(), ice40_models(), text]))
