@@ -132,7 +132,7 @@ def test_every_weight_left_counts_though_rounding_may_make_it_zero(
 ) -> None:
     """Weights of two bits are mostly zero; retraining can make any of them 1."""
     module, data = perceptron(16, 12, 4), examples(16)
-    settings = project(engine={"pes": 4}, quantize={"weight_width": 2})
+    settings = project(engine={"pes": 4, "lanes": 2}, quantize={"weight_width": 2})
     network = quantize(module, data.train.x, settings.quantize, "small")
     zeros = sum(int((layer.weights == 0).sum()) for layer in network.layers)
     assert zeros > 240 / 4

@@ -176,10 +176,11 @@ def test_version() -> None:
 
 def test_commands_are_listed_in_the_order_of_the_way() -> None:
     lines = secateur("--help").stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in lines] == ["build", "make", "double"]
+    names = [line.split()[0] for line in lines if not line.startswith("   ")]
+    assert names == ["build", "make", "double", "program"]
 
 
-@pytest.mark.parametrize("name", ["build", *find_stages()])
+@pytest.mark.parametrize("name", ["build", *find_stages(), "program"])
 def test_every_help_has_an_example_that_parses(name: str) -> None:
     group = command()
     text = CliRunner().invoke(group, [name, "--help"]).stdout
@@ -188,7 +189,10 @@ def test_every_help_has_an_example_that_parses(name: str) -> None:
     assert words[:2] == ["secateur", name]
     subcommand = group.commands[name]
     context = subcommand.make_context(name, words[2:])
-    assert context.params["project"] == Path("examples/digits.toml")
+    if name == "program":  # which needs no project
+        assert context.params["weights"] == Path("other/program.sct")
+    else:
+        assert context.params["project"] == Path("examples/digits.toml")
 
 
 def test_help_says_what_is_read_and_what_of_it_may_be_missing() -> None:

@@ -93,10 +93,12 @@ def test_from_weights_to_programs(
     assert 32 < values // 32 <= 64
     assert conv1["stream"]["codes_as_paper"] - conv1["stream"]["codes"] == 330 * 2
     assert conv1["stream"]["huffman"] < conv1["stream"]["codes"]
-    # Engine: 64 PEs have a pointer for each of 28 columns, 25 and padding to whole words.
-    assert conv1["program"]["weights"] == 330 * 6
-    assert conv1["program"]["indices"] == 330 * 4
-    assert conv1["program"]["columns"] % (64 * 28) == 0
+    # Engine: 64 PEs, 16 groups of at most two rows, so that an index has 1 bit; the count of each
+    # column of the PE's lane, one of 4, has 2: 25 columns in 7 words.
+    assert conv1["program"]["codes"] == 330 * 6
+    assert conv1["program"]["indices"] == 330 * 1
+    assert (conv1["program"]["padding"], conv1["program"]["gaps"]) == (0, 0)
+    assert conv1["program"]["counts"] == 64 * 7 * 2
     left = [20 - dead[0], 50 - dead[1], 500 - dead[2], 10]
     sizes = [25, 25 * left[0], 16 * left[1], left[2]]
     assert total["compared"] == int(np.dot(left, sizes))
