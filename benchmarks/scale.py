@@ -191,10 +191,10 @@ def show(console: Console, project: Project, found: dict[str, Any]) -> None:
         ("the paper's, with Huffman's code and learnt weights", total["paper_mb"] * 1e6),
         (f"programs for {project.engine.pes} PEs, every bit", sum(program.values())),
         (
-            "of these weights, indices and padding",
-            sum(program[part] for part in ("weights", "indices", "padding")),
+            "of these codes, indices and padding",
+            sum(program[part] for part in ("codes", "indices", "padding")),
         ),
-        ("of these pointers, one a column in each PE", program["columns"]),
+        ("of these counts, one a column in each PE", program["counts"]),
     ):
         table.add_row(title, f"{size / 1e6:.3f}", f"{dense / size:.1f}")
     console.print(table)

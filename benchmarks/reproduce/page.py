@@ -169,8 +169,8 @@ def _section(study: Study, results: Sequence[Mapping[str, Any]], folder: str) ->
                 f"{quantize.codebook_bits}-bit codes of {quantize.weight_width}-bit values, "
                 f"{quantize.activation_width}-bit activations, {quantize.epochs} epochs of "
                 f"retraining with rounding in the forward pass. Sizes are those of the encoded "
-                f"program, with everything that it stores: codes, indices, padding, column "
-                f"pointers, codebooks, biases and the table of layers; 1 KB is 1,000 bytes."
+                f"program, with everything that it stores: codes, indices, padding, gaps, "
+                f"counts, codebooks, biases and the table of layers; 1 KB is 1,000 bytes."
             ),
             _integers(study, results),
             f"Of {smallest.name} on the first of these engines: {_bits(smallest, results)}.",
