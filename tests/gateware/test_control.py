@@ -378,8 +378,9 @@ class Bench:
         """Each PE ends its jobs in their order, at its own pace."""
         for index, pe in enumerate(self.ended):
             job = next((job for job in self.jobs if index not in job.ended), None)
-            walked = job is not None and job is not self.walking and not job.left
-            if walked and not self.hold.pes and self.rng.random() < self.pace.pe:
+            if job is None or job is self.walking or self.hold.pes:
+                continue
+            if self.rng.random() < self.pace.pe:
                 job.ended.add(index)
                 pe[job.tag] ^= 1
 
