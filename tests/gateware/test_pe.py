@@ -303,7 +303,8 @@ class Bench:
 
     def _load(self) -> None:
         """Write a word to the bank that is not in use."""
-        address, word = 0, self.rng.getrandbits(self.spec.entry_width)
+        address = self.rng.randrange(self.spec.weight_depth)
+        word = self.rng.getrandbits(self.spec.entry_width)
         write = bool(self.loading) and self.rng.random() < 0.9
         if write:
             address, word = self.loading.popleft()
@@ -502,8 +503,8 @@ def engine(**fields: int) -> EngineSpec:
 @pytest.mark.parametrize(("fields", "density"), CASES)
 def test_jobs(fields: dict[str, int], density: float, source: float, sink: float) -> None:
     """Jobs of several layers under way at once, some drained while others multiply; 3 programs."""
-    spec = engine(**fields)
-    programs = [random_program(spec, 8, density=density, seed=seed) for seed in (1, 2, 3)]
+    spec = engine(**{"row_depth": 8, "weight_depth": 128} | fields)
+    programs = [random_program(spec, 6, density=density, seed=seed) for seed in (1, 2, 3)]
     run(spec, programs, source=source, sink=sink)
 
 
