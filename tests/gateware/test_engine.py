@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 
+from secateur.bench.hostile import HOSTILE
 from secateur.bench.networks import random_inputs, random_network
 from secateur.bench.session import (
     Pair,
@@ -25,13 +26,13 @@ from secateur.encode import encode, fit
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant
-from secateur.format import LoadError, Section
-from secateur.gateware.control import Phase
+from secateur.format import LoadError, Section, memories
 from secateur.gateware.engine import Engine
 from secateur.image import read_image, write_image
 from secateur.network import Layer, Network
 from secateur.program import Program
 from secateur.reference import Reference
+from secateur.technology import PORTABLE
 
 LENGTHS = [
     (1, 1),
@@ -45,14 +46,16 @@ LENGTHS = [
     (29, 13),
     (3, 26, 2, 6),
 ]
+#: Streams that pause at random: none, each alone, some together, all.
+PAUSES = ("none", "i_load", "i_x", "o_y", "source", "both")
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(24))
 def test_random_networks(seed: int) -> None:
     """Sizes, densities, formats and engines at random; x after x, with random stalls."""
     rng = random.Random(seed)
     lengths = LENGTHS[seed % len(LENGTHS)]
-    pes = (1, 2, 3, 4, 8)[(seed + seed // 5) % 5]
+    pes = 16 if seed == 20 else 12 if seed == 11 else (1, 2, 3, 4, 8)[(seed + seed // 5) % 5]
     network = random_network(
         seed,
         lengths,
@@ -60,14 +63,17 @@ def test_random_networks(seed: int) -> None:
         dead=rng.choice((0, 0.3)),
         codebook=seed % 3 == 1,
         width=rng.choice((4, 8, 8, 12)),
+        code_widths=rng.choice(((), (), (2, 6), (5, 3, 4))),
     )
     spec = fit(
         network,
         pes=pes,
         banks=rng.choice((1, 2)),
         index_width=rng.choice((1, 2, 4)),
-        queue_depth=rng.choice((4, 8)),
-        lanes=rng.choice([lanes for lanes in (1, 2, 4) if pes % lanes == 0]),
+        queue_depth=rng.choice((4, 11)),
+        lanes=rng.choice([lanes for lanes in (1, 2, 4, 8) if pes % lanes == 0]),
+        jobs=rng.choice((2, 4)),
+        accumulator_memories=rng.choice((1, 2)),
     )
     pair = Pair(network, encode(network, spec))
     program = pair.program
@@ -75,7 +81,7 @@ def test_random_networks(seed: int) -> None:
     x[-1] = network.layers[0].input.lowest
     x[-2] = network.layers[0].input.highest
     got = run(
-        Engine(spec),
+        Engine(spec, technology=(PORTABLE, HOSTILE)[seed % 2]),
         {"i_load": load_payloads(program.image), "i_x": x_payloads(program, x)},
         {"o_y": len(x) * program.output_words},
         stalls=STALLS[(seed + seed // 4) % 4],
@@ -86,39 +92,55 @@ def test_random_networks(seed: int) -> None:
     check(pair, x, got["o_y"])
 
 
-def test_each_queue_fills_alone() -> None:
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_each_queue_fills_alone(lanes: int) -> None:
     """One PE after the other has all entries of many columns: its queue holds the others up."""
     pes, rows_each, block = 4, 4, 20
-    weights = np.zeros((pes * rows_each, pes * block), dtype=np.int64)
+    groups = pes // lanes
+    weights = np.zeros((groups * rows_each, pes * block), dtype=np.int64)
     rng = np.random.default_rng(1)
     for pe in range(pes):
-        weights[pe::pes, pe * block : (pe + 1) * block] = rng.integers(1, 128, (rows_each, block))
+        group, lane = divmod(pe, lanes)
+        columns = slice(pe * block, (pe + 1) * block)
+        # The other lanes' columns of the same words have a single entry.
+        weights[group, columns] = 1
+        columns = slice(pe * block + lane, (pe + 1) * block, lanes)
+        weights[group::groups, columns] = rng.integers(1, 128, (rows_each, block // lanes))
     kind = NumberFormat(width=8, signed=True)
     layer = Layer(
         name="blocks",
         weights=weights,
-        bias=rng.integers(-99, 99, pes * rows_each),
+        bias=rng.integers(-99, 99, groups * rows_each),
         weight_width=8,
         input=kind,
         requant=Requant(shift=9, output=kind, relu=False),
     )
     network = Network(name="blocks", layers=(layer,))
-    spec = fit(network, pes=pes, queue_depth=4)
+    spec = fit(network, pes=pes, lanes=lanes, queue_depth=4)
     pair = Pair(network, encode(network, spec))
-    # The order that makes the PEs take turns is the natural one.
-    assert pair.program.output_order == tuple(range(pes * rows_each))
+    # Every group has its own rows.
+    order = np.array(pair.program.output_order).reshape(rows_each, groups) % groups
+    assert (order == order[0]).all()
+    assert sorted(order[0]) == [*range(groups)]
     x = rng.integers(1, 128, (3, pes * block)) * rng.choice((-1, 1), (3, pes * block))
-    got = run(
-        Engine(spec, program=pair.program),
-        {"i_x": x_payloads(pair.program, x)},
-        {"o_y": len(x) * pair.program.output_words},
-    )
-    check(pair, x, got["o_y"])
+    held_up = 0
+
+    async def body(s: Session) -> None:
+        nonlocal held_up
+        s.ask(pair.program, x)
+        while not s.x.finished or s.status("busy"):
+            held_up += s.ctx.get(s.dut.monitor.blocked)
+            await s.step()
+        await s.settle()
+        check(pair, x, s.take())
+
+    session(Engine(spec, program=pair.program), body)
+    assert held_up > pes * block // lanes
 
 
 @pytest.mark.parametrize("banks", [1, 2])
 @pytest.mark.parametrize(
-    ("stalls", "codebook"), [*((kind, False) for kind in STALLS), ("both", True)]
+    ("stalls", "codebook"), [*((kind, False) for kind in PAUSES), ("both", True)]
 )
 def test_programs_are_exchanged_between_inputs(stalls: str, banks: int, codebook: bool) -> None:
     """A program arrives while inferences run: each x is computed by one of both, in order."""
@@ -275,13 +297,28 @@ def bad_images(program: Program) -> list[bytes]:
     one_row = {**table, "rows_words": np.minimum(table["rows_words"], 1)}
     endless = {**table, "last": np.zeros_like(table["last"])}
     nothing = {name: np.zeros_like(values) for name, values in table.items()}
-    return [
+    kept = [
         write_image(spec, {**contents, (Section.LAYERS, 0): layers})
         for layers in (one_row, endless, nothing)
-    ] + [write_image(spec, {})]
+    ]
+    return [*kept, write_image(spec, {}), *(garbage(spec, seed) for seed in range(3))]
 
 
-@pytest.mark.parametrize("bad", range(4))
+def garbage(spec: EngineSpec, seed: int) -> bytes:
+    """Fill every memory with bits at random."""
+    rng = np.random.default_rng(seed)
+    contents = {}
+    for kind, memory in memories(spec).items():
+        for pe in range(spec.pes if memory.per_pe else 1):
+            low = {f.name: -(f.signed << (f.width - 1)) for f in memory.record.fields}
+            contents[kind, pe] = {
+                f.name: rng.integers(low[f.name], low[f.name] + (1 << f.width), memory.depth)
+                for f in memory.record.fields
+            }
+    return write_image(spec, contents)
+
+
+@pytest.mark.parametrize("bad", range(7))
 @pytest.mark.parametrize("banks", [1, 2])
 def test_a_bad_program_leaves_nothing_behind(banks: int, bad: int) -> None:
     """Whatever it did with an x, the program after it gives what it should."""
@@ -367,17 +404,21 @@ def test_a_partly_taken_x_delays_a_program() -> None:
     session(Engine(old.program.spec), body)
 
 
-@pytest.mark.parametrize("lengths", [(6, 4), (6, 5, 4)])
-def test_y_held_up(lengths: tuple[int, ...]) -> None:
-    """One inference waits with y, two inputs behind it; a fourth is not taken."""
-    pair = pairs(1, lengths, pes=2)[0]
-    x = random_inputs(1, pair.network, 6)
+@pytest.mark.parametrize("jobs", [2, 4])
+@pytest.mark.parametrize("lengths", [(6, 4), (6, 5, 4), (6, 5, 4, 7)])
+def test_y_held_up(lengths: tuple[int, ...], jobs: int) -> None:
+    """Inferences wait with y and for their tags, inputs in the memory; no other is taken."""
+    pair = pairs(1, lengths, pes=2, jobs=jobs)[0]
+    spec = pair.program.spec
+    words = jobs * pair.program.input_words + spec.activation_depth
+    x = random_inputs(1, pair.network, words // pair.program.input_words + 3)
 
     async def body(s: Session) -> None:
         s.hold_y = True
         s.ask(pair.program, x)
-        await s.step(400)
-        assert s.x.taken == 3 * pair.program.input_words
+        await s.step(600)
+        assert s.x.taken == words
+        assert s.ctx.get(s.dut.monitor.tag_busy) == (1 << jobs) - 1
         s.hold_y = False
         await s.settle()
         check(pair, x, s.take())
@@ -393,6 +434,7 @@ def test_initial_contents(banks: int, codebook: bool) -> None:
 
     async def body(s: Session) -> None:
         assert s.status("loaded")
+        await s.until(lambda: not s.status("committing"))
         assert s.status("program") == first.program.id
         await s.infer(first, random_inputs(1, first.network, 3))
         await s.reset()
@@ -430,8 +472,7 @@ async def after_reset(s: Session, known: list[Pair], number: int) -> None:
     if not s.status("loaded"):
         assert s.spec.banks == 1, "reset forgets the program"
         s.send(known[number % 2].program.image)
-        await s.until(lambda: s.status("loaded"))
-    await s.step()
+        await s.until(lambda: s.status("loaded") and not s.status("committing"))
     pair = next(pair for pair in known if pair.program.id == s.status("program"))
     await s.infer(pair, random_inputs(number, pair.network, 2)[::-1])
 
@@ -441,7 +482,8 @@ def test_reset_in_every_cycle_of_an_inference(codebook: bool) -> None:
     """Nothing of the inputs before is left, in whatever they were interrupted."""
     known = pairs(1, (3, 3) if codebook else (5, 4, 3), pes=2, codebook=codebook)
     pair = known[0]
-    phases = set()
+    states = set()
+    under_way = set()
     cut_y = set()
 
     async def body(s: Session) -> None:
@@ -453,7 +495,9 @@ def test_reset_in_every_cycle_of_an_inference(codebook: bool) -> None:
             s.ask(pair.program, x)
             await s.step(at)
             finished = s.x.finished and not s.status("busy")
-            phases.add(s.ctx.get(s.dut.monitor.phase))
+            monitor = s.ctx.get(s.dut.monitor)
+            states.update(name for name in ("walking", "waiting", "standing") if monitor[name])
+            under_way.add(monitor.tag_busy)
             cut_y.add(len(s.y.got) % pair.program.output_words != 0)
             await s.reset(1 + at % 2)
             s.hold_y = False
@@ -462,7 +506,8 @@ def test_reset_in_every_cycle_of_an_inference(codebook: bool) -> None:
         assert at > 60
 
     session(Engine(pair.program.spec, program=pair.program), body)
-    assert phases == {*Phase}
+    assert states == {"walking", "waiting", "standing"}
+    assert under_way == {0, 1, 2, 3}
     assert cut_y == {True, False}
 
 
@@ -501,3 +546,82 @@ def test_reset_while_a_program_is_loaded(banks: int) -> None:
         assert ("loading", "loaded", "old") in seen
     else:
         assert ("loading", "none") in seen
+
+
+# Everything at once.
+
+
+async def exchange(s: Session, rng: random.Random, known: list[Pair], number: int) -> None:
+    """Ask for inferences with the program in use, and for the other program somewhere between."""
+    before, after = known if s.status("program") == known[0].program.id else known[::-1]
+    x = random_inputs(number, before.network, rng.randrange(1, 8))
+    s.ask(before.program, x)
+    await s.step(rng.randrange(200))
+    s.send(after.program.image)
+    await s.settle()
+    got = delivered(before.program, s.take())
+    assert len(got) == len(x)
+    old, new = ((got == answers(pair, x)).all(axis=(1, 2)) for pair in (before, after))
+    assert any(old[:k].all() and new[k:].all() for k in range(len(x) + 1)), "neither, or both"
+    assert s.status("program") == after.program.id
+
+
+#: PEs, lanes, jobs, memories of accumulators, codebook, bits of codes, banks, lengths.
+ENGINES = [
+    (1, 1, 2, 1, False, (), 2, (5, 4)),
+    (2, 1, 4, 2, False, (3, 6), 1, (6, 7, 3)),
+    (2, 2, 2, 2, True, (2, 4), 2, (4, 9, 2, 5)),
+    (3, 1, 4, 1, True, (), 1, (7, 5)),
+    (4, 4, 2, 1, False, (), 2, (9, 6, 6, 6, 3)),
+    (4, 2, 4, 2, False, (2,), 2, (1, 8, 2)),
+    (4, 1, 2, 2, True, (1, 3), 1, (5, 8, 5)),
+    (6, 2, 4, 1, False, (4, 8), 2, (6, 13)),
+    (8, 8, 2, 2, False, (), 1, (10, 4, 9)),
+    (8, 4, 4, 1, True, (), 2, (12, 17, 6)),
+    (12, 4, 2, 1, False, (5, 2), 2, (8, 12, 5)),
+    (16, 4, 4, 2, True, (2, 3, 4), 2, (8, 12, 9, 3)),
+]
+
+
+@pytest.mark.parametrize("index", range(len(ENGINES)))
+def test_anything_at_any_time(index: int) -> None:
+    """Inferences, other programs and resets, one after the other at random, under stalls."""
+    pes, lanes, jobs, sums, codebook, code_widths, banks, lengths = ENGINES[index]
+    rng = random.Random(index)
+    known = pairs(
+        2,
+        lengths,
+        seed=100 * index,
+        codebook=codebook,
+        code_widths=code_widths,
+        pes=pes,
+        lanes=lanes,
+        jobs=jobs,
+        accumulator_memories=sums,
+        banks=banks,
+        queue_depth=rng.choice((4, 11)),
+    )
+    most = 0
+
+    async def body(s: Session) -> None:
+        nonlocal most
+        s.send(known[0].program.image)
+        await s.until(lambda: s.status("loaded"))
+        for number in range(5 if pes < 8 else 2):
+            await exchange(s, rng, known, number)
+            pair = next(pair for pair in known if pair.program.id == s.status("program"))
+            s.ask(pair.program, random_inputs(number, pair.network, 9))
+            s.hold_y = number % 3 == 2
+            for _ in range(rng.randrange(150)):
+                most = max(most, s.ctx.get(s.dut.monitor.tag_busy).bit_count())
+                await s.step()
+            if rng.random() < 0.5:
+                s.send(known[number % 2].program.image)
+                await s.step(rng.randrange(len(pair.program.image)))
+            await s.reset(rng.randrange(1, 4))
+            s.hold_y = False
+            await after_reset(s, known, number)
+
+    engine = Engine(known[0].program.spec, technology=(PORTABLE, HOSTILE)[index % 2])
+    session(engine, body, stalls=PAUSES[index % len(PAUSES)])
+    assert most >= 2, "no two jobs were under way at once"

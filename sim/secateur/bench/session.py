@@ -90,7 +90,11 @@ class Taker(Sink):
 
 
 class Session:
-    """An engine that is driven step by step, with sources that get more to send at any time."""
+    """An engine that is driven step by step, with sources that get more to send at any time.
+
+    ``stalls`` is one of :data:`secateur.bench.stream.STALLS`, or the name of a stream that alone
+    pauses at random.
+    """
 
     def __init__(self, ctx: Any, dut: Engine, reset: Signal, *, stalls: str = "none") -> None:
         self.ctx, self.dut, self.spec, self._reset = ctx, dut, dut.spec, reset
@@ -102,7 +106,7 @@ class Session:
 
     def _connect(self) -> None:
         def go(name: str, kind: str) -> Any:
-            return pauses(self.stalls in (kind, "both"), name, self.seed)
+            return pauses(self.stalls in (name, kind, "both"), name, self.seed)
 
         def y_go() -> Any:
             for on in go("o_y", "sink"):
@@ -198,14 +202,21 @@ def session(dut: Engine, body: Any, *, stalls: str = "none") -> None:
 
 
 def pairs(
-    count: int, lengths: tuple[int, ...], *, codebook: bool = False, **fields: int
+    count: int,
+    lengths: tuple[int, ...],
+    *,
+    seed: int = 0,
+    codebook: bool = False,
+    code_widths: tuple[int, ...] = (),
+    **fields: int,
 ) -> list[Pair]:
     """Make programs for one engine that take the same x and give y of the same length."""
     networks: list[Network] = []
     largest: dict[str, int] = {}
-    seed = 0
     while len(networks) < count:
-        network = random_network(seed, lengths, density=0.7, codebook=codebook)
+        network = random_network(
+            seed, lengths, density=0.7, codebook=codebook, code_widths=code_widths
+        )
         seed += 1
         # Dead inputs would not be sent.
         used = (network.layers[0].weights != 0).any(axis=0).all()
