@@ -69,10 +69,8 @@ class Small(wiring.Component):
         )
         fed = Cat(engine.i_load.valid, engine.i_load.payload, engine.i_x.valid, engine.i_x.payload)
         shift = Signal(len(fed) + 1)
-        m.d.sync += [
-            shift.eq(Cat(self.rx, shift)),
-            self.tx.eq(Value.cast(engine.o_y.payload).xor() ^ engine.o_y.valid),
-        ]
+        told = Cat(engine.o_y.valid, engine.o_y.payload, engine.status)
+        m.d.sync += [shift.eq(Cat(self.rx, shift)), self.tx.eq(told.xor())]
         m.d.comb += [
             *(fed.eq(shift), engine.o_y.ready.eq(shift[-1])),
             self.status.eq(engine.status),
