@@ -91,7 +91,7 @@ def random_cases(accumulator: int, count: int, *, seed: int) -> list[Case]:
         if rng.random() < 0.1:
             total = rng.choice((-limit, limit - 1, 0, -1))
         bias = rng.randrange(max(-limit, total - limit + 1), min(limit - 1, total + limit) + 1)
-        shift = rng.randrange(min(accumulator + 2, 48))
+        shift = rng.randrange(48 if rng.random() < 0.1 else min(accumulator + 2, 48))
         cases.append(Case(total - bias, bias, shift, rng.random() < 0.5, rng.random() < 0.5))
     return cases
 
