@@ -19,15 +19,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
-import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 # What learns is fastest with a thread of its own, and gives the same result only so.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from cycles_measure import BuiltEngine, covering, measure
+from cycles_measure import covering
 from cycles_networks import EIE, autoencoder, eie_layer, lenet
+from cycles_run import ONCE, Case, Run, Through, run_all
 from cycles_sizes import sizes
 from cycles_tables import page, show, summary
 from rich.console import Console
@@ -44,12 +38,8 @@ from rich.console import Console
 from secateur.artefact import write_whole
 from secateur.encode import fit
 from secateur.engine import EngineSpec
-from secateur.progress import Display
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Executor
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -102,120 +92,6 @@ EIE_ENGINE = EngineSpec(
 EIE_ALONE, EIE_INPUTS = 2, 8
 #: Inputs that follow each other in the cycle model, which takes up to a millisecond for each cycle.
 MODELLED, EIE_MODELLED = 12, 3
-
-#: Simulations and compilations at a time.
-WORKERS = 2
-
-
-class Once:
-    """What several cases need is made by the first that asks."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._made: dict[Any, Future[Any]] = {}
-
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Give what ``make`` gave for ``key``, or raise what it raised."""
-        with self._lock:
-            mine = key not in self._made
-            future = self._made.setdefault(key, Future())
-        if mine:
-            try:
-                future.set_result(make())
-            except BaseException as error:
-                future.set_exception(error)
-        return future.result()
-
-
-class Through(Display):
-    """Passes on, for one case, what a build shows."""
-
-    def __init__(self, progress: Progress) -> None:
-        super().__init__(Console(quiet=True))
-        self._progress = progress
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[Progress]:
-        """Show a stage."""
-        yield lambda done, total, note: self._progress(done, total, f"{name}, {note}")
-
-    def note(self, name: str, text: str) -> None:
-        """Say nothing more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One network on one engine.
-
-    Parameters
-    ----------
-    name : str
-    kind : str
-        Which table it is in.
-    run : callable
-        Gives its figures.
-    """
-
-    name: str
-    kind: str
-    run: Callable[[Run], dict[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Where and how a case is measured.
-
-    Parameters
-    ----------
-    folder : Path
-        Gets everything that is built.
-    models : Executor
-        What the cycle model is computed by.
-    progress : callable
-        Told what is done.
-    """
-
-    folder: Path
-    models: Executor
-    progress: Progress
-
-    def engine(
-        self, key: str, spec: Callable[[], EngineSpec], layers: int, *, bare: bool = False
-    ) -> BuiltEngine:
-        """Get an engine that several cases may share."""
-
-        def build() -> BuiltEngine:
-            given = spec()
-            self.progress(0, 0, "compiling the engine")
-            place, cache = self.folder / f"engine-{key}", self.folder / "cache"
-            return BuiltEngine.build(given, layers, bare=bare, folder=place, cache=cache)
-
-        return ONCE.get(("engine", key), build)
-
-    def measure(
-        self,
-        name: str,
-        engine: BuiltEngine,
-        network: Network,
-        x: NDArray[np.int64],
-        *,
-        alone: int,
-        modelled: int,
-    ) -> dict[str, Any]:
-        """Measure a network on an engine."""
-        return measure(
-            engine,
-            network,
-            x,
-            alone=alone,
-            modelled=modelled,
-            folder=self.folder / name,
-            models=self.models,
-            progress=self.progress,
-        )
-
-
-ONCE = Once()
 
 
 def learnt(rate: int, progress: Progress) -> tuple[Network, NDArray[np.int64], float]:
@@ -273,37 +149,6 @@ def cases() -> list[Case]:
     ]
 
 
-def run_all(chosen: list[Case], folder: Path, console: Console) -> dict[str, dict[str, Any]]:
-    """Run cases, two at a time; give their figures by name."""
-    now: dict[str, str] = {}
-    done = 0
-    with (
-        ThreadPoolExecutor(WORKERS) as pool,
-        ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as models,
-        Display(console).step("cycles") as show_progress,
-    ):
-
-        def tell(name: str, at: int, total: int, note: str) -> None:
-            now[name] = f"{name}: {f'{at} of {total} ' if total else ''}{note}"
-            show_progress(done, len(chosen), "; ".join([*now.values()]))
-
-        def run(case: Case) -> dict[str, Any]:
-            nonlocal done
-            start = time.monotonic()
-            progress = partial(tell, case.name)
-            found = case.run(Run(folder=folder, models=models, progress=progress))
-            now.pop(case.name, None)
-            done += 1
-            return {"kind": case.kind, **found, "seconds": round(time.monotonic() - start, 1)}
-
-        futures = {case.name: pool.submit(run, case) for case in chosen}
-        try:
-            return {name: future.result() for name, future in futures.items()}
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def main() -> None:
     """Measure all cases, or those that are named."""
     every = cases()
@@ -313,6 +158,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build" / "cycles")
     parser.add_argument("--docs", type=Path, help="write cycles.md to this folder")
     given = parser.parse_args()
+    if given.docs and given.case:
+        parser.error("the page is of all cases: --docs and --case do not go together")
     chosen = [case for case in every if given.case is None or case.name in given.case]
     found = run_all(chosen, given.output, Console(stderr=True))
     found = {name: found[name] for name in sorted(found, key=names.index)}
