@@ -166,15 +166,15 @@ class Session:
 
     async def settle(self) -> None:
         """Wait until nothing is under way, and then for something that should not come."""
-        await self.until(
-            lambda: (
-                self.load.finished
-                and self.x.finished
-                and not self.status("busy")
-                and not self.status("committing")
-            )
-        )
-        await self.step(30)
+
+        def settled() -> bool:
+            sent = self.load.finished and self.x.finished
+            return sent and not self.status("busy") and not self.status("committing")
+
+        # An image is checked after its last byte, and only then waits to be in use.
+        for _ in range(2):
+            await self.until(settled)
+            await self.step(30)
 
     def take(self) -> list[dict[str, Any]]:
         """Return what has been delivered, once."""
