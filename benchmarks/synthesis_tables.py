@@ -1,0 +1,175 @@
+"""The figures and tables of `synthesis.py`, for a terminal and for `docs/synthesis.md`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from secateur import markdown
+from secateur.checks import clamp, clock_fmax
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from secateur.device import Family
+    from secateur.synthesize import Routed
+
+__all__ = ["figures", "median", "page", "show", "verdicts"]
+
+NOTE = (
+    "Figures are those of the seed with the median Fmax, after routing. LUT4: all sites of LUTs "
+    "after packing (nextpnr's TRELLIS_COMB, ICESTORM_LC), those of distributed RAM, of carry "
+    "chains and, on the iCE40, of flip-flops alone included. RAMW: write ports of distributed RAM, "
+    "each of which keeps two further sites from being used; they are not among the LUT4. The parts "
+    "array and engine include what folds them onto few pins: see `wrapper`. Fmax is cut to what "
+    "the data sheet allows cells that nextpnr cannot time; nextpnr: before that."
+)
+HEADINGS = (
+    *("case", "part", "LUT4", "RAMW", "FF", "RAM", "DSP", "SPRAM", "LUT4/PE"),
+    *("wrapper", "Fmax", "seeds", "nextpnr", "must", "aim"),
+)
+PATHS = ("case", "part", "ns", "logic", "routing", "from", "to")
+#: Whether more is better.
+MORE = {"fmax_mhz": True, "lut4_per_pe": False}
+UNITS = {"fmax_mhz": "MHz", "lut4_per_pe": "LUT4/PE"}
+
+Figures = dict[str, dict[str, Any]]
+
+
+def figures(report: dict[str, Any], routed: Routed, family: Family) -> dict[str, Any]:
+    """Take the figures of a seed from nextpnr's report and what the project reads in it."""
+    sites, *ports = family.cells["lut"]
+    used = {cell: count["used"] for cell, count in report["utilization"].items()}
+    reported = clock_fmax(report)
+    fmax, clamped_by = clamp(reported, report["utilization"], family.limits_mhz)
+    return {
+        "fmax_mhz": round(fmax, 2),
+        "clamped_by": clamped_by,
+        "nextpnr_mhz": round(reported, 2),
+        "lut4": used[sites],
+        "ramw": sum(used[cell] for cell in ports),
+        **{kind: routed.used[kind] for kind in ("ff", "bram", "dsp", "spram")},
+        "critical_path": routed.critical_path,
+    }
+
+
+def median(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Give the figures of the seed with the median Fmax, of an even number the slower one.
+
+    Examples
+    --------
+    >>> median([{"seed": seed, "fmax_mhz": mhz} for seed, mhz in ((1, 90), (2, 70), (3, 80))])
+    {'seed': 3, 'fmax_mhz': 80}
+    """
+    return dict(sorted(seeds, key=lambda each: each["fmax_mhz"])[(len(seeds) - 1) // 2])
+
+
+def verdicts(found: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Compare a part's figures with its case's ``must`` and ``aim``, by these names.
+
+    Examples
+    --------
+    >>> verdicts({"median": {"fmax_mhz": 160}, "must": {"fmax_mhz": 150}, "aim": {}})
+    {'must': {'fmax_mhz': {'bound': 150, 'met': True}}, 'aim': {}}
+    """
+    middle = found["median"]
+    return {
+        kind: {
+            name: {
+                "bound": bound,
+                "met": middle[name] >= bound if MORE[name] else middle[name] <= bound,
+            }
+            for name, bound in found[kind].items()
+        }
+        for kind in ("must", "aim")
+    }
+
+
+def judged(found: Mapping[str, Any], kind: str) -> str:
+    """Say whether the bounds of a kind are met."""
+    return ", ".join(
+        f"{'>=' if MORE[name] else '<='} {each['bound']} {UNITS[name]}: "
+        + ("yes" if each["met"] else "NO")
+        for name, each in verdicts(found)[kind].items()
+    )
+
+
+def row(found: Mapping[str, Any]) -> list[str]:
+    """Show a part of a case."""
+    start = [found["case"], found["part"]]
+    if "error" in found:
+        return [*start, found["error"], *[""] * (len(HEADINGS) - 3)]
+    middle = found["median"]
+    mhz = [each["fmax_mhz"] for each in found["seeds"]]
+    clamped = middle["clamped_by"] is not None
+    return [
+        *start,
+        *(f"{middle[kind]:,}" for kind in ("lut4", "ramw", "ff", "bram", "dsp", "spram")),
+        f"{middle['lut4_per_pe']:.0f}",
+        f"{found['wrapper']['lut4']:,}",
+        f"{middle['fmax_mhz']:.1f}",
+        f"{min(mhz):.1f} to {max(mhz):.1f}, {len(mhz)}",
+        f"{middle['nextpnr_mhz']:.1f}" if clamped else "",
+        judged(found, "must"),
+        judged(found, "aim"),
+    ]
+
+
+def path(found: Mapping[str, Any]) -> list[str]:
+    """Show the critical path of a part."""
+    slow = found["median"]["critical_path"]
+    delays = (slow["logic_ns"] + slow["routing_ns"], slow["logic_ns"], slow["routing_ns"])
+    return [
+        *(found["case"], found["part"]),
+        *(f"{ns:.2f}" for ns in delays),
+        *(slow["from"], slow["to"]),
+    ]
+
+
+def tables(found: Figures) -> dict[str, list[Sequence[str]]]:
+    """Make all tables, headings first, by title."""
+    routed = [each for each in found.values() if each.get("median", {}).get("critical_path")]
+    return {
+        "Synthesis": [HEADINGS, *(row(each) for each in found.values())],
+        "Critical paths of the median seeds": [PATHS, *(path(each) for each in routed)],
+    }
+
+
+def flows(found: Figures) -> list[str]:
+    """Say how each device was synthesised and routed."""
+    lines = {
+        f"{each['device']}: Yosys `{each['synthesis']}`, nextpnr `{' '.join(each['options'])}` "
+        f"({', '.join(f'{name} {version}' for name, version in each['tools'].items())})"
+        for each in found.values()
+        if "median" in each
+    }
+    return sorted(lines)
+
+
+def show(console: Console, found: Figures) -> None:
+    """Print the tables."""
+    for title, (headings, *rows) in tables(found).items():
+        table = Table(title=title, title_justify="left")
+        for heading in headings:
+            text = heading in ("case", "part", "must", "aim", "from", "to")
+            table.add_column(heading, justify="left" if text else "right", overflow="fold")
+        for cells in rows:
+            table.add_row(*cells)
+        console.print(table)
+    for line in [NOTE, *flows(found)]:
+        console.print(line, highlight=False, markup=False)
+
+
+def page(found: Figures) -> str:
+    """Write `docs/synthesis.md`."""
+    parts = [
+        "# Synthesis",
+        "`python benchmarks/synthesis.py --docs docs` writes this page.",
+        NOTE,
+        *(f"## {title}\n\n{markdown.table(*rows)}" for title, rows in tables(found).items()),
+        "\n".join(f"- {line}" for line in flows(found)),
+    ]
+    return "\n\n".join(parts) + "\n"
