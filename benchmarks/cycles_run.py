@@ -172,7 +172,7 @@ def run_all(chosen: list[Case], folder: Path, console: Console) -> dict[str, dic
             done += 1
             seconds = round(time.monotonic() - start, 1)
             figures = [f"{way} {found[way]['cycles']:,.0f}" for way in WAYS if way in found]
-            display.note(case.name, ", ".join([*figures, f"{seconds} s"]))
+            display.note("cycles", ", ".join([f"{case.name} done", *figures, f"{seconds} s"]))
             return {"kind": case.kind, **found, "seconds": seconds}
 
         futures = {case.name: pool.submit(run, case) for case in chosen}

@@ -21,8 +21,12 @@ __all__ = ["page", "show", "summary"]
 Figures = dict[str, dict[str, Any]]
 
 #: NNgen 1.3.4, int8, on the dense LeNet-300-100, simulated by itself with its own check passing:
-#: multipliers, bits of its memory bus, and cycles an image. Measured once, not here.
-NNGEN = ((16, 128, 25_625), (16, 32, 92_161), (1, 32, 269_945))
+#: its name here, multipliers, and cycles an image. Measured once, not here.
+NNGEN = (
+    ("16 multipliers, 128-bit bus", 16, 25_625),
+    ("16 multipliers, 32-bit bus", 16, 92_161),
+    ("1 multiplier", 1, 269_945),
+)
 #: Cycles of EIE's in a microsecond.
 EIE_MHZ = 800
 
@@ -175,12 +179,12 @@ def lenet_rows(lenets: Figures) -> Iterable[list[str]]:
 
 def nngen_rows(weights: int) -> Iterable[list[str]]:
     """Show what NNgen needs for the same network, dense."""
-    for multipliers, bus, cycles in NNGEN:
+    for name, multipliers, cycles in NNGEN:
         dense = weights / multipliers
         cells = {"ideal": count(dense), "alone": count(cycles), "dense, 100 %": count(dense)}
         row = [cells.get(heading, "") for heading in MEASURED]
         row[MEASURED.index("alone") + 1] = f"{dense / cycles:.2f}"
-        yield ["dense", f"NNgen, {multipliers}, bus of {bus} bits", *row]
+        yield ["dense", f"NNgen, {name}", *row]
 
 
 def eie_rows(eies: Figures) -> list[list[str]]:
