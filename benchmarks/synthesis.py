@@ -169,8 +169,6 @@ def measure(
         "device": device.name,
         **how,
         "spec": asdict(case.spec),
-        "must": case.must,
-        "aim": case.aim,
         "wrapper": cost,
         "seeds": rows,
         "median": median(rows),
@@ -218,7 +216,10 @@ def run_all(
                 display.note("synthesis", f"{name}: {found['error']}")
             now.pop(name, None)
             done += 1
-            return {"case": case.name, "part": part, **found}
+            return {
+                **{"case": case.name, "part": part, "must": case.must, "aim": case.aim},
+                **found,
+            }
 
         futures = [pool.submit(run, *each) for each in parts]
         try:
@@ -253,7 +254,7 @@ def main() -> None:
     order = [f"{case.name}/{part}" for case in every.values() for part in case.parts]
     found = {name: found[name] for name in order if name in found}
     show(Console(width=180), found)
-    judged = {name: verdicts(each) for name, each in found.items() if "median" in each}
+    judged = {name: verdicts(each) for name, each in found.items()}
     result = json.dumps({"verdicts": judged, **found})
     write_whole(given.output / "synthesis.json", result.encode() + b"\n")
     if given.docs:

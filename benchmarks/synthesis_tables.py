@@ -68,23 +68,23 @@ def median(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def verdicts(found: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Compare a part's figures with its case's ``must`` and ``aim``, by these names.
+    """Compare a part's figures with its case's ``must`` and ``aim``; without figures none is met.
 
     Examples
     --------
     >>> verdicts({"median": {"fmax_mhz": 160}, "must": {"fmax_mhz": 150}, "aim": {}})
     {'must': {'fmax_mhz': {'bound': 150, 'met': True}}, 'aim': {}}
     """
-    middle = found["median"]
+
+    def met(name: str, bound: float) -> bool:
+        if "median" not in found:
+            return False
+        value = found["median"][name]
+        return value >= bound if MORE[name] else value <= bound
+
     return {
-        kind: {
-            name: {
-                "bound": bound,
-                "met": middle[name] >= bound if MORE[name] else middle[name] <= bound,
-            }
-            for name, bound in found[kind].items()
-        }
-        for kind in ("must", "aim")
+        kind: {name: {"bound": bound, "met": met(name, bound)} for name, bound in bounds.items()}
+        for kind, bounds in ((kind, found[kind]) for kind in ("must", "aim"))
     }
 
 
@@ -99,9 +99,9 @@ def judged(found: Mapping[str, Any], kind: str) -> str:
 
 def row(found: Mapping[str, Any]) -> list[str]:
     """Show a part of a case."""
-    start = [found["case"], found["part"]]
-    if "error" in found:
-        return [*start, found["error"], *[""] * (len(HEADINGS) - 3)]
+    start, end = [found["case"], found["part"]], [judged(found, "must"), judged(found, "aim")]
+    if "median" not in found:
+        return [*start, "failed", *[""] * (len(HEADINGS) - 5), *end]
     middle = found["median"]
     mhz = [each["fmax_mhz"] for each in found["seeds"]]
     clamped = middle["clamped_by"] is not None
@@ -113,8 +113,7 @@ def row(found: Mapping[str, Any]) -> list[str]:
         f"{middle['fmax_mhz']:.1f}",
         f"{min(mhz):.1f} to {max(mhz):.1f}, {len(mhz)}",
         f"{middle['nextpnr_mhz']:.1f}" if clamped else "",
-        judged(found, "must"),
-        judged(found, "aim"),
+        *end,
     ]
 
 
@@ -139,14 +138,17 @@ def tables(found: Figures) -> dict[str, list[Sequence[str]]]:
 
 
 def flows(found: Figures) -> list[str]:
-    """Say how each device was synthesised and routed."""
+    """Say how each device was synthesised and routed, and why some parts were not."""
     lines = {
         f"{each['device']}: Yosys `{each['synthesis']}`, nextpnr `{' '.join(each['options'])}` "
         f"({', '.join(f'{name} {version}' for name, version in each['tools'].items())})"
         for each in found.values()
         if "median" in each
     }
-    return sorted(lines)
+    return [
+        *sorted(lines),
+        *(f"{name} failed: {each['error']}" for name, each in found.items() if "error" in each),
+    ]
 
 
 def show(console: Console, found: Figures) -> None:

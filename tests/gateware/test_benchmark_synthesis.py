@@ -186,15 +186,19 @@ def part(**changed: Any) -> dict[str, Any]:
 
 
 def test_page(tables: ModuleType) -> None:
-    failed = {"case": "25k-8", "part": "top", "error": "it does not fit"}
+    failed = {"case": "25k-8", "part": "top", "error": "it does not fit", "must": {}}
+    failed["aim"] = {"fmax_mhz": 50}
     page = tables.page({"25k-4/top": part(must={"fmax_mhz": 190}), "25k-8/top": failed})
     assert (
         "| 25k-4 | top | 1,600 | 30 | 700 | 5 | 4 | 0 | 400 | 7 | 181.8 | 170.0 to 190.0, 3 |  | "
         ">= 190 MHz: NO |  |\n"
-        "| 25k-8 | top | it does not fit |  |  |  |  |  |  |  |  |  |  |  |  |\n"
+        "| 25k-8 | top | failed |  |  |  |  |  |  |  |  |  |  |  | >= 50 MHz: NO |\n"
     ) in page
     assert "| 25k-4 | top | 5.50 | 2.00 | 3.50 | a.Q | b.D |" in page
-    assert page.endswith("- ecp5-25k: Yosys `synth_ecp5 -noabc9`, nextpnr `--25k` (yosys 0.66)\n")
+    assert page.endswith(
+        "- ecp5-25k: Yosys `synth_ecp5 -noabc9`, nextpnr `--25k` (yosys 0.66)\n"
+        "- 25k-8/top failed: it does not fit\n"
+    )
 
 
 def test_wrapper_counts_what_it_adds(parts: ModuleType) -> None:
@@ -314,10 +318,12 @@ def test_others_go_on_after_a_failure(synthesis: ModuleType) -> None:
         return {"median": {"fmax_mhz": 1.0}}
 
     chosen = synthesis.chosen(every, ["25k-4"])
-    assert synthesis.run_all(chosen, 2, console, work) == {
-        "25k-4/engine": {"case": "25k-4", "part": "engine", "error": "see build/log"},
+    found = synthesis.run_all(chosen, 2, console, work)
+    bounds = {"must": {}, "aim": {}}
+    assert found == {
+        "25k-4/engine": {"case": "25k-4", "part": "engine", **bounds, "error": "see build/log"},
         **{
-            f"25k-4/{part}": {"case": "25k-4", "part": part, "median": {"fmax_mhz": 1.0}}
+            f"25k-4/{part}": {"case": "25k-4", "part": part, **bounds, "median": {"fmax_mhz": 1.0}}
             for part in ("top", "array")
         },
     }
