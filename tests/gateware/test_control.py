@@ -378,7 +378,7 @@ class Bench:
         """Each PE ends its jobs in their order, at its own pace."""
         for index, pe in enumerate(self.ended):
             job = next((job for job in self.jobs if index not in job.ended), None)
-            if job is None or job is self.walking or self.hold.pes:
+            if job is None or job.left or self.hold.pes:
                 continue
             if self.rng.random() < self.pace.pe:
                 job.ended.add(index)
@@ -754,6 +754,40 @@ def test_a_program_comes_at_any_time(seed: int) -> None:
         await bench.settle()
 
     run(spec, tables, body, loaded=True, seed=seed, pace=Pace(x=(0.1, 0.5, 1)[seed % 3]))
+
+
+@pytest.mark.parametrize("banks", [1, 2])
+@pytest.mark.parametrize("words", [1, 3])
+def test_a_program_comes_as_an_x_begins(words: int, banks: int) -> None:
+    """One of them is first, also where both come in the same cycle."""
+    spec = spec_of(banks=banks)
+    tables = [table(spec, 1, 4)] * 2
+    tables[0][0]["source_words"] = words
+    first = set()
+
+    async def body(bench: Bench) -> None:
+        for offset in range(-6, 7):
+            for what in ("begin", "commit")[2 - banks :]:
+                await bench.ready()
+                bench.launched = bench.landed = 0
+                for cycle in range(20):
+                    if cycle == 10:
+                        bench.offered = 1
+                    if cycle == 10 + offset:
+                        setattr(bench, what, True)
+                    await bench.step()
+                bench.offered += words - 1
+                # `Bench` asserts that no x has begun.
+                await bench.until(lambda what=what: not getattr(bench, what))
+                first.add(bench.landed)
+                if what == "begin":
+                    bench.commit = True
+                    await bench.until(lambda: not bench.commit)
+                await bench.settle()
+                assert bench.landed == 1
+
+    run(spec, tables, body, loaded=True, pace=Pace(1, 1, 1, 1))
+    assert first == {0, 1}
 
 
 def test_one_bank() -> None:

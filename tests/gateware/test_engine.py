@@ -404,6 +404,37 @@ def test_a_partly_taken_x_delays_a_program() -> None:
     session(Engine(old.program.spec), body)
 
 
+def test_a_program_comes_as_an_x_begins() -> None:
+    """Whichever is first, each x is computed by one program, and the next one too."""
+    known = pairs(2, (6, 5), pes=2)
+    x = random_inputs(3, known[0].network, 3)[1:]
+    by_new = []
+
+    async def body(s: Session) -> None:
+        s.send(known[0].program.image)
+        await s.settle()
+        before = s.cycle
+        s.send(known[1].program.image)
+        await s.until(lambda: s.status("committing"))
+        more = s.cycle - before - len(known[1].program.image)
+        await s.settle()
+        for offset in range(-5, 6):
+            old, new = known[:: -1 if s.status("program") == known[1].program.id else 1]
+            s.send(new.program.image)
+            await s.step(len(new.program.image) + more + offset)
+            s.ask(old.program, x)
+            await s.settle()
+            got = delivered(old.program, s.take())
+            was, now = answers(old, x), answers(new, x)
+            assert (got[1] == now[1]).all() or (got == was).all()
+            assert (got[0] == was[0]).all() or (got == now).all()
+            by_new.append((got[0] == now[0]).all())
+
+    session(Engine(known[0].program.spec), body)
+    assert {*by_new} == {True, False}
+    assert by_new == sorted(by_new)
+
+
 @pytest.mark.parametrize("jobs", [2, 4])
 @pytest.mark.parametrize("lengths", [(6, 4), (6, 5, 4), (6, 5, 4, 7)])
 def test_y_held_up(lengths: tuple[int, ...], jobs: int) -> None:

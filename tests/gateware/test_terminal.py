@@ -19,8 +19,8 @@ from secateur.gateware.cobs import decoded_stream, frame_stream
 from secateur.gateware.drain import y_stream
 from secateur.gateware.engine import status_layout
 from secateur.gateware.frame import FrameReceiver
-from secateur.gateware.store import x_stream
 from secateur.gateware.loader import load_stream
+from secateur.gateware.store import x_stream
 from secateur.gateware.terminal import Terminal
 from secateur.protocol import (
     LOAD,
