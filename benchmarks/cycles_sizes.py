@@ -21,6 +21,9 @@ __all__ = ["SIZES", "sizes"]
 
 #: Lanes, and columns in a queue.
 SIZES = ((4, 11), (4, 27), (8, 11), (8, 59), (16, 27))
+#: With fewer lanes there are more words of columns; with more there are fewer groups, and more rows
+#: in each.
+DEPTHS = {"column_depth": 1 << 13, "row_depth": 1 << 12, "count_width": 10}
 #: Inputs that follow each other. The cycles between the ends of the second and the last but one
 #: count.
 INPUTS = 4
@@ -59,8 +62,7 @@ def sizes(spec: EngineSpec, models: Executor, progress: Progress) -> dict[str, A
 def _use(name: str, spec: EngineSpec, lanes: int, queue_depth: int) -> dict[str, float]:
     """Model one layer on one engine."""
     network, x = eie_layer(name, INPUTS)
-    # With more lanes there are fewer groups, and more rows in each.
-    spec = replace(spec, lanes=lanes, queue_depth=queue_depth, row_depth=1 << 12, count_width=10)
+    spec = replace(spec, lanes=lanes, queue_depth=queue_depth, **DEPTHS)
     program = encode(network, spec)
     latencies, (layer,) = model(program, network, x[:1])
     second, *_, last = followed(program, network, x)[1:-1]
