@@ -34,6 +34,8 @@ TESTBENCH = "secateur.bench.tb_engine"
 JOB, RESULT = "job.npz", "result.npz"
 #: Arrays of outputs: each input alone, one behind the other, and some under stalls.
 RUNS = ("y_alone", "y_followed", "y_stalled")
+#: What is counted of a layer, before each PE's useful multiplications.
+COUNTED = ("cycles", "walking", "blocked", "waiting", "broadcasts")
 #: Inputs that are run again under random stalls on every stream.
 STALLED = 32
 
@@ -45,9 +47,10 @@ class SimulatedLayer:
     Parameters
     ----------
     name : str
-    cycles, draining, blocked, broadcasts : float
-        Cycles of the layer; of those, while its rows were drained, and while a full queue held the
-        broadcast up; columns broadcast.
+    cycles, walking, blocked, waiting, broadcasts : float
+        Cycles of the layer, from the start of its walk to the end of its drain; of those, while a
+        word was passed, while a full queue held it up, and while it was not there yet; columns
+        whose activation is not zero.
     ideal : float
         Useful multiplications over PEs, cycles.
     model : float
@@ -58,8 +61,9 @@ class SimulatedLayer:
 
     name: str
     cycles: float
-    draining: float
+    walking: float
     blocked: float
+    waiting: float
     broadcasts: float
     ideal: float
     model: float
@@ -192,13 +196,10 @@ def simulate(
         layers=[
             SimulatedLayer(
                 name=layer.name,
-                cycles=float(counts[0]),
-                draining=float(counts[1]),
-                blocked=float(counts[2]),
-                broadcasts=float(counts[3]),
-                ideal=float(counts[4:].mean()),
+                **dict(zip(COUNTED, counts.tolist(), strict=False)),
+                ideal=float(counts[len(COUNTED) :].mean()),
                 model=float(modelled.cycles.mean()),
-                pe_busy=counts[4:].tolist(),
+                pe_busy=counts[len(COUNTED) :].tolist(),
             )
             for layer, modelled, counts in zip(program.layers, layers, counters, strict=True)
         ],
@@ -248,6 +249,7 @@ def run_bench(
         layers=len(program.layers),
         spec=json.dumps(program.spec.to_dict()),
         program=program.id,
+        counted=COUNTED,
     )
     (folder / RESULT).unlink(missing_ok=True)
     cosimulate(

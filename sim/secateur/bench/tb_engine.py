@@ -39,6 +39,7 @@ class Job:
             self.layers = int(job["layers"])
             self.spec = EngineSpec.from_dict(json.loads(str(job["spec"])))
             self.program = int(job["program"])
+            self.counted: list[str] = job["counted"].tolist()
 
     def pack(self, words: NDArray[np.int64]) -> list[int]:
         """Turn int64[words, lanes] into payloads."""
@@ -65,10 +66,9 @@ def _counters(dut: Any, job: Job) -> NDArray[np.int64]:
     if not hasattr(dut, "counters"):
         return np.zeros((0, 0), dtype=np.int64)
     counts = counters_layout(job.spec, job.layers).from_bits(int(dut.counters.value))
-    names = ("cycles", "draining", "blocked", "broadcasts")
     rows = [
-        [*(counts[layer][name] for name in names), *counts[layer].multiplications]
-        for layer in range(job.layers)
+        [*(layer[name] for name in job.counted), *layer.multiplications]
+        for layer in (counts.layers[index] for index in range(job.layers))
     ]
     return np.array(rows)
 
