@@ -165,10 +165,9 @@ class ProcessingElement(wiring.Component):
         active = Signal()
         column = Signal.like(queued)  # with the address of the entry, and how many are left
         held = Signal()
-        final = Signal()  # nothing of the column is left after this cycle
+        final = Signal(init=1)  # nothing of the column is left after this cycle
         m.d.comb += [
             held.eq(self.hold.valid & self._shares(column.tag, self.hold.memory)),
-            final.eq(column.count[1:] == 0),  # one entry, or none but the job's end
             queue.o.ready.eq(~active | (final & ~held)),
         ]
         first = Signal()
@@ -180,9 +179,18 @@ class ProcessingElement(wiring.Component):
             following.a.eq(~queue.o.ready),
         ]
         with m.If(queue.o.ready):
-            m.d.sync += [active.eq(queue.o.valid), column.eq(queued), first.eq(1)]
+            m.d.sync += [
+                active.eq(queue.o.valid),
+                column.eq(queued),
+                first.eq(1),
+                final.eq(queued.count[1:] == 0),  # one entry, or none but the job's end
+            ]
         with m.Elif(~held):
-            m.d.sync += [column.count.eq(column.count - 1), first.eq(0)]
+            m.d.sync += [
+                column.count.eq(column.count - 1),
+                first.eq(0),
+                final.eq(column.count == 2),
+            ]
         with m.If(queue.o.ready | ~held):
             m.d.sync += column.start.eq(following.sum)
         m.d.comb += weights.read_address.eq(column.start)

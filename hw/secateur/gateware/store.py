@@ -96,19 +96,18 @@ class ActivationStore(wiring.Component):
             """Count the words of a queue: where the next goes to and comes from, any, no room."""
             write = Signal(range(depth), name=f"{name}_write")
             read = Signal(range(depth), name=f"{name}_read")
-            level = Signal(range(depth + 1), name=f"{name}_level")
             there = Signal(name=f"{name}_any")
             full = Signal(name=f"{name}_full")
-            m.d.sync += [
-                write.eq(write + put),
-                read.eq(read + take),
-                level.eq(level + put - take),
-            ]
+            after_put, after_take = (write + 1)[: len(write)], (read + 1)[: len(read)]
+            with m.If(put):
+                m.d.sync += write.eq(after_put)
+            with m.If(take):
+                m.d.sync += read.eq(after_take)
             # Known a cycle earlier than the comparison would be.
             with m.If(put & ~take):
-                m.d.sync += [there.eq(1), full.eq(level == depth - 1)]
+                m.d.sync += [there.eq(1), full.eq(after_put == read)]
             with m.Elif(take & ~put):
-                m.d.sync += [there.eq(level != 1), full.eq(0)]
+                m.d.sync += [there.eq(after_take != write), full.eq(0)]
             return write, read, there, full
 
         put_x = Signal()
@@ -117,8 +116,8 @@ class ActivationStore(wiring.Component):
         hidden_write, hidden_read, hidden_there, hidden_full = queue(
             "hidden", put_hidden, self.take_hidden
         )
-        position = Signal.like(self.words)
-        last = Signal()
+        left = Signal.like(self.words)  # words of the x after the one that comes
+        last = Signal()  # left == 0, or fewer
         inside = Signal()  # an x is incomplete
         m.d.comb += [
             put_hidden.eq(self.i_hidden.valid & self.i_hidden.ready),
@@ -137,14 +136,10 @@ class ActivationStore(wiring.Component):
             self.word.eq(ram.read_word),
         ]
         m.d.sync += self.complete.eq(put_x & last)
-        # `last` is known before the word comes. Not an equality: a program that says 0 words must
-        # not take x for ever.
         with m.If(put_x):
-            m.d.sync += [
-                position.eq(Mux(last, 0, position + 1)),
-                inside.eq(~last),
-                last.eq(Mux(last, self.words < 2, position + 2 >= self.words)),
-            ]
-        with m.Elif(~inside):
-            m.d.sync += last.eq(self.words < 2)
+            m.d.sync += inside.eq(~last)
+        with m.If(put_x & ~last):
+            m.d.sync += [left.eq(left - 1), last.eq(left == 1)]
+        with m.Elif(put_x | ~inside):
+            m.d.sync += [left.eq(self.words - 1), last.eq(self.words[1:] == 0)]
         return m
