@@ -36,9 +36,10 @@ class ColumnQueue(wiring.Component):
     """Follow the columns through the weight memory and queue those that give work.
 
     The entries of a layer's columns stand one behind the other, so that their first addresses are
-    sums of the counts of the columns before: no pointers are stored. A column passed in cycle 0 is queued
-    in cycle 1 if its activation is not zero and the PE has entries in it, and leaves the queue in
-    cycle ``LATENCY`` at the earliest. A job's last column is always queued, as the sign of its end.
+    sums of the counts of the columns before: no pointers are stored. A column passed in cycle 0 is
+    queued in cycle 1 if its activation is not zero and the PE has entries in it, and leaves the
+    queue in cycle ``LATENCY`` at the earliest. A job's last column is always queued, as the sign of
+    its end.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
-from secateur.gateware.accumulate import Accumulator, drained_layout
+from secateur.gateware.accumulate import Accumulator, drained_layout, slot_layout
 from secateur.gateware.layout import struct
 from secateur.gateware.pe import ProcessingElement, hold_layout
 from secateur.gateware.requant import Requantizer
@@ -52,6 +52,8 @@ class Drain(wiring.Component):
         Strobe: begin with the job below. Only while ``done``.
     tag, layer : In(range(spec.jobs)), In(layer table word)
         Held from ``start`` until ``done``.
+    clear, clear_address : In(1), In(slot_layout(spec))
+        Clear the accumulators of this number in all memories. Only while ``done``.
     hold, drained : Out(hold_layout(spec)), Out(drained_layout(spec))
         To every PE.
     sums : In(data.ArrayLayout(signed(spec.accumulator_width), spec.pes))
@@ -69,6 +71,8 @@ class Drain(wiring.Component):
     start: Signal
     tag: Signal
     layer: data.View
+    clear: Signal
+    clear_address: data.View
     hold: data.View
     drained: data.View
     sums: data.View
@@ -85,6 +89,8 @@ class Drain(wiring.Component):
             "start": In(1),
             "tag": In(range(spec.jobs)),
             "layer": In(struct(kinds[Section.LAYERS].record)),
+            "clear": In(1),
+            "clear_address": In(slot_layout(spec)),
             "hold": Out(hold_layout(spec)),
             "drained": Out(drained_layout(spec)),
             "sums": In(data.ArrayLayout(signed(spec.accumulator_width), spec.pes)),
@@ -152,11 +158,11 @@ class Drain(wiring.Component):
         m.d.sync += [late.eq(early) for early, late in itertools.pairwise(rows)]
         slots = [
             Signal(name="slot_0"),
-            *(Signal(name=f"slot_{n}") for n in range(1, at["clear"] + 1)),
+            *(Signal(name=f"slot_{n}") for n in range(1, at["clear"])),
         ]
         numbers = [
             slot,
-            *(Signal.like(slot, name=f"number_{n}") for n in range(1, at["clear"] + 1)),
+            *(Signal.like(slot, name=f"number_{n}") for n in range(1, at["clear"])),
         ]
         m.d.comb += slots[0].eq(read & (round_ == 0))
         m.d.sync += [late.eq(early) for early, late in itertools.pairwise(slots)]
@@ -166,15 +172,18 @@ class Drain(wiring.Component):
         def memory_of(stage: int) -> Value:
             return numbers[stage].tag[:memory_bits]
 
-        m.d.comb += [
-            self.hold.valid.eq(slots[at["hold"]]),
-            self.hold.memory.eq(memory_of(at["hold"])),
-            self.drained.slot.eq(numbers[at["slot"]]),
-            self.drained.capture.eq(slots[at["capture"]]),
-            self.drained.memory.eq(memory_of(at["capture"])),
-            self.drained.clear.eq(slots[at["clear"]] << memory_of(at["clear"])),
-            self.drained.cleared.eq(numbers[at["clear"]]),
+        # What all PEs get comes straight from registers: it has a long way to go.
+        m.d.sync += [
+            self.hold.valid.eq(slots[at["hold"] - 1]),
+            self.hold.memory.eq(memory_of(at["hold"] - 1)),
+            self.drained.slot.eq(numbers[at["slot"] - 1]),
+            self.drained.capture.eq(slots[at["capture"] - 1]),
+            self.drained.memory.eq(memory_of(at["capture"] - 1)),
+            self.drained.clear.eq(slots[at["clear"] - 1] << memory_of(at["clear"] - 1)),
+            self.drained.cleared.eq(numbers[at["clear"] - 1]),
         ]
+        with m.If(self.clear):
+            m.d.sync += [self.drained.clear.eq(~0), self.drained.cleared.eq(self.clear_address)]
 
         # The rows of this round, then the sums of their lanes.
         shape = signed(spec.accumulator_width)

@@ -204,32 +204,35 @@ class Engine(wiring.Component):
             drain.tag.eq(control.drain_tag),
             drain.layer.eq(control.drain_layer),
             control.drain_done.eq(drain.done),
+            drain.clear.eq(control.clear),
+            Value.cast(drain.clear_address).eq(control.clear_address),
             drain.biases.eq(biases.read_word),
             biases.read_address.eq(drain.bias_address),
         ]
-        drained = Signal.like(drain.drained)
-        m.d.comb += drained.eq(drain.drained)
-        with m.If(control.clear):
-            m.d.comb += [drained.clear.eq(~0), drained.cleared.eq(control.clear_address)]
 
+        # Weights have a long way, too.
+        write = Signal.like(loader.write)
+        m.d.sync += write.eq(loader.write)
         for index, pe in enumerate(pes):
             m.submodules[f"pe_{index}"] = pe
-            # The counts wait a cycle for what the walker makes of the activations.
-            m.d.sync += pe.count.eq(columns.read_word[f"count{index}"])
-            m.d.comb += [
-                pe.visit.eq(walker.visit),
-                pe.i.eq(walker.o[index % spec.lanes]),
-                pe.bank.eq(control.bank),
-                pe.write_bank.eq(control.write_bank),
-                pe.write_address.eq(loader.write.address),
-                pe.write_word.eq(loader.write.word),
+            m.d.sync += [
+                # The counts wait a cycle for what the walker makes of the activations.
+                pe.count.eq(columns.read_word[f"count{index}"]),
                 pe.write_enable.eq(
                     loader.write_valid
                     & (loader.write.section == Section.WEIGHTS)
                     & (loader.write.pe == index)
                 ),
+            ]
+            m.d.comb += [
+                pe.visit.eq(walker.visit),
+                pe.i.eq(walker.o[index % spec.lanes]),
+                pe.bank.eq(control.bank),
+                pe.write_bank.eq(control.write_bank),
+                pe.write_address.eq(write.address),
+                pe.write_word.eq(write.word),
                 pe.hold.eq(drain.hold),
-                pe.drained.eq(drained),
+                pe.drained.eq(drain.drained),
                 drain.sums[index].eq(pe.sum),
             ]
             if len(spec.code_widths) > 1:
