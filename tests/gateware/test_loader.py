@@ -218,14 +218,14 @@ def test_bytes_by_hand() -> None:
 
 
 def test_cycles() -> None:
-    """One byte a cycle, two more after each header, and one after the CRC-32."""
+    """One byte a cycle, two more after the image's header and three after each section's."""
 
     async def body(bench: Bench) -> None:
         for seed in range(3):
             image = random_image(SPEC, seed)
-            headers = 1 + len(read_image(SPEC, image)) + 1  # that of the end included
+            sections = len(read_image(SPEC, image)) + 1  # the end included
             got = await bench.send(image)
-            assert got.cycles == len(image) + 2 * headers
+            assert got.cycles == len(image) + 2 + 3 * sections
 
     run(SPEC, body)
 

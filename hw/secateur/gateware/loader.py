@@ -47,10 +47,10 @@ def write_layout(spec: EngineSpec) -> data.StructLayout:
 class Loader(wiring.Component):
     """Check an image as it arrives and hand its words on.
 
-    Takes one byte a cycle, and stands still for two cycles after each header. An image is refused
-    at the first rule that it breaks; what follows is discarded up to the next ``first``. The
-    words of a refused image may have been written: the engine keeps the program in use in
-    another bank, or gave it up in ``begun``.
+    Takes one byte a cycle, and stands still for two cycles after the image's header and for three
+    after each section's. An image is refused at the first rule that it breaks; what follows is
+    discarded up to the next ``first``. The words of a refused image may have been written: the
+    engine keeps the program in use in another bank, or gave it up in ``begun``.
 
     Parameters
     ----------
@@ -161,8 +161,17 @@ class Loader(wiring.Component):
             no_pe.eq(Cat(section.pe >= self.spec.pes, section.pe != 0)),
             huge.eq(section.count >= 1 << len(left)),
         ]
+        # And two cycles after, what its count is worth.
         less = Signal.like(left)
+        empty = Signal()
+        too_many = Signal()
         m.d.comb += less.eq(left - 1)
+        m.d.sync += [empty.eq((left == 0) & ~huge), too_many.eq(huge)]
+        with m.Switch(section.section):
+            for kind, memory in kinds.items():
+                with m.Case(kind):
+                    # Depths are powers of two.
+                    m.d.sync += too_many.eq(huge | (less >= memory.depth))
 
         def receive() -> None:
             """Take bytes; byte 0 of another image outranks whatever was going on."""
@@ -202,6 +211,8 @@ class Loader(wiring.Component):
                     m.next = "look at section"
             with m.State("look at section"):
                 m.d.sync += left.eq(section.count)
+                m.next = "weigh section"
+            with m.State("weigh section"):
                 m.next = "check section"
             with m.State("check section"):
                 m.d.sync += [
@@ -216,11 +227,9 @@ class Loader(wiring.Component):
                     for kind, memory in kinds.items():
                         with m.Case(kind):
                             m.d.sync += last.eq(memory.record.size - 1)
-                            # Depths are powers of two.
-                            too_many = huge | (less >= memory.depth)
                             with m.If(no_pe[0 if memory.per_pe else 1]):
                                 refuse(LoadError.SECTION)
-                            with m.Elif((left == 0) & ~huge):
+                            with m.Elif(empty):
                                 m.d.sync += last.eq(SECTION_HEADER.size - 1)
                                 m.next = "section header"
                             with m.Elif(too_many):
