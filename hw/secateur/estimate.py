@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING
 
 from secateur.device import DEVICES, find_device
 from secateur.errors import BadInputError
-from secateur.format import memories
-from secateur.gateware.column import IN_FLIGHT
+from secateur.hard_cells import engine_memories, hard_cells, queue, soft_multipliers
 from secateur.protocol import word_size
-from secateur.technology.portable import DISTRIBUTED_WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from secateur.device import Device
     from secateur.engine import EngineSpec
 
 __all__ = [
-    "LUT_MODEL",
+    "LUT_MODELS",
     "Resources",
     "estimate",
     "features",
@@ -29,19 +25,32 @@ __all__ = [
     "require_possible",
 ]
 
-#: Bytes of a payload if nothing else is asked for, and of the block that COBS holds back.
-PAYLOAD_BYTES, COBS_BYTES = 1024, 256
+#: Bytes of a payload if nothing else is asked for.
+PAYLOAD_BYTES = 1024
 
-#: LUT4s by feature: least squares of relative errors over 16 engines of 1 to 16 PEs on the ECP5,
-#: none of which it misses by more than 4.3 % (``python benchmarks/fit_estimate.py``).
-LUT_MODEL = {
-    "one": 1894.67,
-    "lane": 14.12,
-    "pe": 36.59,
-    "sum": 2.18,
-    "product": 6.7,
-    "ram": 10.83,
-    "block": 3.85,
+#: LUT4s by feature and family: least squares of relative errors over engines of 1 to 16 PEs
+#: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 3 %.
+LUT_MODELS = {
+    "ecp5": {
+        "one": 2103.62,
+        "queue": 9.36,
+        "sum": 2.32,
+        "second": 4.25,
+        "product": 0.0,
+        "drain": 2.43,
+        "ram": 6.83,
+        "mux": 0.89,
+    },
+    "ice40": {
+        "one": 2534.48,
+        "queue": 17.38,
+        "sum": 3.92,
+        "second": 5.21,
+        "product": 2.43,
+        "drain": 4.28,
+        "ram": 0.2,
+        "mux": 0.0,
+    },
 }
 
 
@@ -57,28 +66,20 @@ class Resources:
     Parameters
     ----------
     lut : int
-        4-input look-up tables; estimated.
-    bram, dsp : int
-        Block RAMs and multipliers; exact.
+        4-input look-up tables, or the logic cells that each have one; estimated.
+    bram, dsp, spram : int
+        Block RAMs, multipliers and large single-port RAMs; exact.
     """
 
     lut: int
     bram: int
     dsp: int
+    spram: int = 0
 
 
 #: How many times the bits of the largest device's block RAMs are still generated: enough for 256
 #: PEs of usual depths, which take a minute.
 GENERATED = 8
-
-
-def _memories(spec: EngineSpec) -> Iterator[tuple[int, int, int]]:
-    """Depth in words, width in bits and number of each kind of memory of an engine."""
-    for kind in memories(spec).values():
-        yield kind.depth * spec.banks, kind.record.width, spec.pes if kind.per_pe else 1
-    yield 2 * spec.activation_depth, spec.lanes * spec.activation_width, 1
-    sums = spec.row_depth * spec.jobs // spec.accumulator_memories
-    yield sums, spec.accumulator_width, spec.pes * spec.accumulator_memories
 
 
 def require_possible(spec: EngineSpec) -> None:
@@ -89,7 +90,7 @@ def require_possible(spec: EngineSpec) -> None:
     BadInputError
         If they have more bits than :data:`GENERATED` of the largest devices.
     """
-    bits = sum(depth * width * count for depth, width, count in _memories(spec))
+    bits = sum(kind.bits for kind in engine_memories(spec))
     largest = GENERATED * max(device.memory_bits for device in DEVICES.values())
     if bits > largest:
         raise BadInputError(
@@ -98,46 +99,33 @@ def require_possible(spec: EngineSpec) -> None:
         )
 
 
-def _blocks(spec: EngineSpec, device: Device, payload: int) -> int:
-    """Block RAMs of the engine, of the UART's two payload buffers and of COBS."""
-    size = word_size(spec)
-    engine = sum(
-        device.block_ram.needed(depth, width) * count
-        for depth, width, count in _memories(spec)
-        if depth > DISTRIBUTED_WORDS
-    )
-    # Written in single bytes, each of which takes nine bits of a block.
-    buffer = device.block_ram.needed(payload // size, 9 * size)
-    return engine + 2 * buffer + device.block_ram.needed(COBS_BYTES, 8)
+def features(spec: EngineSpec, device: Device) -> dict[str, int]:
+    """Measure what the LUTs of an engine on a device grow with.
 
-
-def features(spec: EngineSpec) -> dict[str, int]:
-    """Measure what the LUTs of an engine grow with.
-
-    ``one`` is the UART and control, ``lane`` the drain's bits, ``pe`` the PEs, ``sum`` and
-    ``second`` the bits of their adders, and again of those with two memories, ``ram`` distributed
-    RAMs of 16 x 4 bits, ``pointer`` the bits of the addresses in flight.
+    ``one`` is the UART, the loader and control. For all PEs, ``queue`` is the bits of their queued
+    columns, which are also those of their pipelines; ``sum`` those of their sums; ``second`` again
+    those of PEs with two memories of accumulators; ``product`` those of the partial products that
+    no multiplier adds. ``drain`` is the bits with which it adds the lanes' sums, ``ram`` the
+    distributed RAMs, ``mux`` the bits behind the first row in memories of several rows.
     """
-    address = (spec.weight_depth - 1).bit_length()
-    queued = address + spec.count_width + spec.activation_width + 2 + spec.jobs.bit_length() - 1
-    queue = -(-(spec.queue_depth + IN_FLIGHT - 1) // 16) * -(-queued // 4)
-    codes = spec.jobs << spec.codebook_bits if spec.codebook_bits else 0
-    codebook = -(-codes // 16) * -(-spec.weight_width // 4)
-    small = sum(
-        -(-depth // 16) * -(-width // 4) * count
-        for depth, width, count in _memories(spec)
-        if depth <= DISTRIBUTED_WORDS
-    )
     sums = spec.pes * spec.accumulator_width
-    return {
+    waiting = queue(spec)
+    found = {
         "one": 1,
-        "lane": spec.drain_lanes * spec.accumulator_width,
-        "pe": spec.pes,
+        "queue": waiting.count * waiting.width,
         "sum": sums,
         "second": sums * (spec.accumulator_memories - 1),
-        "ram": spec.pes * (queue + codebook) + small,
-        "pointer": spec.pes * spec.jobs * address,
+        "product": soft_multipliers(spec, device),
+        "drain": spec.drain_lanes * (spec.lanes - 1) * spec.accumulator_width,
+        "ram": 0,
+        "mux": 0,
     }
+    for kind in engine_memories(spec):
+        tile = kind.tile(device)
+        if not kind.cells(device):
+            found["ram"] += tile.rows * tile.columns * kind.count
+        found["mux"] += (tile.rows - 1) * kind.width * kind.count
+    return found
 
 
 def estimate(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) -> Resources:
@@ -149,10 +137,11 @@ def estimate(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) 
     >>> from secateur.engine import EngineSpec
     >>> found = estimate(EngineSpec(pes=4, lanes=4), find_device("ecp5-25k"))
     >>> found.bram, found.dsp
-    (23, 4)
+    (14, 4)
     """
-    lut = sum(LUT_MODEL[name] * value for name, value in features(spec).items())
-    return Resources(lut=round(lut), bram=_blocks(spec, device, payload), dsp=spec.pes)
+    model = LUT_MODELS[device.family.name]
+    lut = sum(model[name] * value for name, value in features(spec, device).items())
+    return Resources(lut=round(lut), **hard_cells(spec, device, payload))
 
 
 def require(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) -> Resources:
@@ -222,7 +211,7 @@ def lacking(spec: EngineSpec, device: str, *, words: int) -> list[str]:
     >>> lacking(EngineSpec(pes=4, lanes=4), "ecp5-25k", words=16)
     []
     >>> lacking(EngineSpec(pes=32, lanes=4), "ecp5-25k", words=16)
-    ['135 block RAMs of 56', '32 multipliers of 28']
+    ['76 block RAMs of 56', '32 multipliers of 28']
     """
     target = find_device(device)
     needed = estimate(spec, target, payload=payload_bytes(spec, words))
@@ -230,7 +219,7 @@ def lacking(spec: EngineSpec, device: str, *, words: int) -> list[str]:
 
 
 def _lacking(needed: Resources, device: Device) -> list[str]:
-    names = {"lut": "LUT4s", "bram": "block RAMs", "dsp": "multipliers"}
+    names = {"lut": "LUT4s", "bram": "block RAMs", "dsp": "multipliers", "spram": "SPRAMs"}
     return [
         f"{getattr(needed, kind)} {name} of {getattr(device, kind)}"
         for kind, name in names.items()

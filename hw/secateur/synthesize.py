@@ -161,7 +161,7 @@ def synthesize(
         device=target,
         clock_mhz=clock_mhz,
         seeds=seeds,
-        expected={"bram": expected.bram, "dsp": expected.dsp},
+        expected={"bram": expected.bram, "dsp": expected.dsp, "spram": expected.spram},
         keep=lambda netlist, config: PlacedDesign.of(
             program, device=target, max_payload=payload, netlist=netlist, config=config
         ),

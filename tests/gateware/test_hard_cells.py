@@ -1,0 +1,111 @@
+"""Hard cells against what Yosys makes, where it chooses."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from amaranth import *
+from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue] - no stub
+from amaranth.lib import fifo, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from secateur.device import find_device
+from secateur.engine import EngineSpec
+from secateur.hard_cells import Memories, engine_memories, soft_multipliers
+from secateur.toolchain import run_yosys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Words and bits on both sides of where Yosys changes its mind.
+QUEUES = {
+    "ecp5-25k": [(16, 40), (32, 28), (48, 30), (48, 36), (53, 26), (69, 26), (69, 40)],
+    "ice40-hx8k": [(9, 8), (9, 9), (16, 4), (16, 5), (9, 17), (69, 26)],
+}
+CODEBOOKS = {
+    "ecp5-25k": [(128, 16), (256, 8)],
+    "ice40-hx8k": [(9, 8), (16, 4), (16, 5), (8, 10), (32, 16), (256, 8)],
+}
+BLOCKS = {"ecp5-25k": "DP16KD", "ice40-hx8k": "SB_RAM40_4K"}
+
+
+class Chosen(wiring.Component):
+    """Queues and codebooks side by side, with inputs in common and an output each."""
+
+    def __init__(self, queues: list[tuple[int, int]], codebooks: list[tuple[int, int]]) -> None:
+        self.queues, self.codebooks = queues, codebooks
+        super().__init__({
+            **{name: In(40) for name in ("word", "write", "read")},
+            "enable": In(2),
+            **{f"queue_{n}": Out(width) for n, (_, width) in enumerate(queues)},
+            **{f"codebook_{n}": Out(width) for n, (_, width) in enumerate(codebooks)},
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        word, write, read, enable = self.word, self.write, self.read, self.enable  # pyright: ignore
+        for n, (depth, width) in enumerate(self.queues):
+            queue = fifo.SyncFIFOBuffered(width=width, depth=depth + 1)
+            m.submodules[f"a_queue_{n}"] = queue
+            m.d.comb += [
+                *(queue.w_data.eq(word), queue.w_en.eq(enable[0]), queue.r_en.eq(enable[1])),
+                getattr(self, f"queue_{n}").eq(queue.r_data),
+            ]
+        for n, (depth, width) in enumerate(self.codebooks):
+            book = memory.Memory(
+                shape=width, depth=depth, init=[], attrs={"ram_style": "distributed"}
+            )
+            m.submodules[f"a_codebook_{n}"] = book
+            into, out = book.write_port(), book.read_port()
+            m.d.comb += [
+                *(into.addr.eq(write), into.data.eq(word), into.en.eq(enable[0])),
+                *(out.addr.eq(read), getattr(self, f"codebook_{n}").eq(out.data)),
+            ]
+        return m
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_yosys_chooses_as_it_is_reckoned_to(name: str, tmp_path: Path) -> None:
+    device = find_device(name)
+    design = Chosen(QUEUES[name], CODEBOOKS[name])
+    (tmp_path / "top.il").write_text(rtlil.convert(design, name="top", emit_src=False))
+    run_yosys("top", family=device.family, makes="top.json", folder=tmp_path)
+    cells = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]["cells"]
+    found = Counter(
+        path.split(".")[0] for path, cell in cells.items() if cell["type"] == BLOCKS[name]
+    )
+    for kind, shapes in (("queue", QUEUES[name]), ("codebook", CODEBOOKS[name])):
+        for n, (depth, width) in enumerate(shapes):
+            asked = kind == "codebook"
+            made = Memories(depth=depth, width=width, made_by="", distributed=asked)
+            blocks = made.cells(device).get("bram", 0)
+            assert blocks == found[f"a_{kind}_{n}"], (kind, depth, width)
+    assert found
+
+
+def test_every_memory_of_an_engine_is_known() -> None:
+    """By bits: a PE's weights and sums, its queue and codebook, and what the PEs share."""
+    spec = EngineSpec(pes=4, lanes=2, codebook_bits=4, entry_width=8, accumulator_memories=2)
+    record = 2 * (8 + 7) + 2 + 10 + 16 + 6 + 4
+    each = 2 * 1024 * 8 + 16 * 2 * 24 + 16 * (10 + 5 + 9 + 1 + 1) + (2 << 4) * 8
+    shared = 2 * 8 * record + 2 * 256 * 4 * 5 + 2 * 128 * 2 * 24 + 2 * (8 << 4) * 8
+    rest = 2 * 2 * 32 + 2 * 256 * 2 * 8 + 16 * 2 * 8
+    assert sum(kind.bits for kind in engine_memories(spec)) == 4 * each + shared + rest
+
+
+def test_multipliers_that_are_too_wide_are_soft() -> None:
+    narrow = EngineSpec(pes=4, lanes=4)
+    wide = EngineSpec(pes=4, lanes=4, activation_width=16)
+    bits = {
+        name: [soft_multipliers(spec, find_device(name)) for spec in (narrow, wide)]
+        for name in ("ice40-up5k", "ice40-hx8k", "ecp5-25k")
+    }
+    product, wider = 4 * 8 * 9, 4 * 8 * 17
+    assert bits == {
+        "ice40-up5k": [0, wider],
+        "ice40-hx8k": [product, wider],
+        "ecp5-25k": [0, 0],
+    }
