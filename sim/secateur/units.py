@@ -29,9 +29,9 @@ COUNT, END, TAG = (1 << 13) - 1, 1 << 13, 14
 #: Cycles from a word's reading to its columns' entering the queues, and from there to the earliest
 #: in which a sequencer takes them: the queue, and its output register.
 TO_QUEUE, IN_QUEUE = Walker.LATENCY + 1, 2
-#: Cycles from the last address of a job in a PE to that in which the control knows of it: six of
+#: Cycles from the last address of a job in a PE to that in which the control knows of it: seven of
 #: the pipeline, the PE's bit, and the register in which those of all PEs meet.
-TO_ENDED = 8
+TO_ENDED = 9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

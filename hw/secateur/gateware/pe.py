@@ -85,7 +85,7 @@ class ProcessingElement(wiring.Component):
 
     #: Cycles from the first that is held to the one in which a slot may be read: the weight memory
     #: and the entry's decoding lie between them.
-    HELD = 3
+    HELD = 4
 
     visit: Signal
     i: data.View
@@ -203,7 +203,7 @@ class ProcessingElement(wiring.Component):
             "tag": queued.tag.shape(),
             "end": 1,
         })
-        steps = [Signal(step, name=f"step_{cycle}") for cycle in range(7)]
+        steps = [Signal(step, name=f"step_{cycle}") for cycle in range(8)]
         m.d.comb += [
             steps[0].valid.eq(active & ~held & (column.count != 0)),
             steps[0].first.eq(first),
@@ -213,42 +213,49 @@ class ProcessingElement(wiring.Component):
         ]
         m.d.sync += [late.eq(early) for early, late in itertools.pairwise(steps)]
 
-        # Cycle 2: the entry. Its row is relative to the one before; its code becomes a weight.
+        # Cycle 2: the entry arrives from block RAMs that may lie far away.
+        entry = Signal(spec.entry_width, reset_less=True)
+        m.d.sync += entry.eq(weights.read_word)
+
+        # Cycle 3: its row is relative to the one before; its code becomes a weight.
         row = Signal(range(spec.row_depth))
         code = Signal(spec.code_width)
         zeros = Signal(spec.index_width)
-        self._split(m, weights.read_word, steps[1].tag, code, zeros)
-        with m.If(steps[2].valid):
-            m.d.sync += row.eq(Mux(steps[2].first, 0, row + 1) + zeros)
-        weight = self._value_of(m, code, steps[2].tag)
+        skip = Signal.like(row)
+        self._split(m, entry, steps[2].tag, code, zeros)
+        m.d.comb += skip.eq(zeros)
+        with m.If(steps[3].valid):
+            # The row before, or -1, and zeros, and 1.
+            m.d.sync += row.eq((row | steps[3].first.replicate(len(row))) - ~skip)
+        weight = self._value_of(m, code, steps[3].tag)
 
-        # Cycle 3 to 6: multiply and accumulate.
+        # Cycle 4 to 7: multiply and accumulate.
         m.d.comb += [
-            accumulator.valid.eq(steps[3].valid),
+            accumulator.valid.eq(steps[4].valid),
             accumulator.slot.row.eq(row),
-            accumulator.slot.tag.eq(steps[3].tag),
+            accumulator.slot.tag.eq(steps[4].tag),
             accumulator.weight.eq(weight),
-            accumulator.value.eq(steps[3].value),
+            accumulator.value.eq(steps[4].value),
             accumulator.drained.eq(self.drained),
             self.sum.eq(accumulator.sum),
-            self.occupied.eq(steps[3].valid),
-            self.multiply.eq(steps[3].valid & (weight != 0)),
-            self.working.eq(steps[3].tag),
+            self.occupied.eq(steps[4].valid),
+            self.multiply.eq(steps[4].valid & (weight != 0)),
+            self.working.eq(steps[4].tag),
         ]
-        with m.If(steps[6].end):
-            m.d.sync += self.ended.eq(self.ended ^ (1 << steps[6].tag))
+        with m.If(steps[7].end):
+            m.d.sync += self.ended.eq(self.ended ^ (1 << steps[7].tag))
         return m
 
     def _shares(self, tag: Value, memory: Value) -> Value:
         """Whether the accumulators of the job ``tag`` lie in ``memory``."""
         return tag[0] == memory if self.spec.accumulator_memories == 2 else C(1)
 
-    def _split(self, m: Module, entry: Value, tag_1: Value, code: Signal, zeros: Signal) -> None:
-        """Take an entry apart, as the layer's code width says, which is read a cycle before."""
+    def _split(self, m: Module, entry: Value, tag: Value, code: Signal, zeros: Signal) -> None:
+        """Take an entry apart, as the code width of the job ``tag`` says, a cycle later."""
         widths = self.spec.code_widths
         split = Signal(range(len(widths)))
         if len(widths) > 1:
-            m.d.sync += split.eq(self.splits[tag_1])
+            m.d.sync += split.eq(self.splits[tag])
         for index, width in enumerate(widths):
             direct = entry[:width] if self.spec.codebook_bits else entry[:width].as_signed()
             with m.If(split == index) if len(widths) > 1 else nullcontext():
