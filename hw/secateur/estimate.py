@@ -32,14 +32,14 @@ PAYLOAD_BYTES = 1024
 #: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 3 %.
 LUT_MODELS = {
     "ecp5": {
-        "one": 2103.62,
-        "queue": 9.36,
-        "sum": 2.32,
-        "second": 4.25,
+        "one": 2118.63,
+        "queue": 9.03,
+        "sum": 2.79,
+        "second": 4.28,
         "product": 0.0,
-        "drain": 2.43,
-        "ram": 6.83,
-        "mux": 0.89,
+        "drain": 2.4,
+        "ram": 6.41,
+        "mux": 1.08,
     },
     "ice40": {
         "one": 2534.48,

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from secateur.device import find_device
 from secateur.engine import EngineSpec
+from secateur.gateware.column import IN_FLIGHT
 from secateur.hard_cells import Memories, engine_memories, soft_multipliers
 from secateur.toolchain import run_yosys
 
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 #: Words and bits on both sides of where Yosys changes its mind.
 QUEUES = {
-    "ecp5-25k": [(16, 40), (32, 28), (48, 30), (48, 36), (53, 26), (69, 26), (69, 40)],
-    "ice40-hx8k": [(9, 8), (9, 9), (16, 4), (16, 5), (9, 17), (69, 26)],
+    "ecp5-25k": [(48, 30), (48, 36), (69, 26), (69, 40)],
+    "ice40-hx8k": [(9, 8), (9, 9), (16, 4), (9, 17)],
 }
 CODEBOOKS = {
-    "ecp5-25k": [(128, 16), (256, 8)],
-    "ice40-hx8k": [(9, 8), (16, 4), (16, 5), (8, 10), (32, 16), (256, 8)],
+    "ecp5-25k": [(256, 8)],
+    "ice40-hx8k": [(9, 8), (16, 5)],
 }
 BLOCKS = {"ecp5-25k": "DP16KD", "ice40-hx8k": "SB_RAM40_4K"}
 
@@ -87,13 +88,20 @@ def test_yosys_chooses_as_it_is_reckoned_to(name: str, tmp_path: Path) -> None:
 
 
 def test_every_memory_of_an_engine_is_known() -> None:
-    """By bits: a PE's weights and sums, its queue and codebook, and what the PEs share."""
+    """By bits: a PE's weights and sums, and what the PEs share; then what Yosys chooses."""
     spec = EngineSpec(pes=4, lanes=2, codebook_bits=4, entry_width=8, accumulator_memories=2)
     record = 2 * (8 + 7) + 2 + 10 + 16 + 6 + 4
-    each = 2 * 1024 * 8 + 16 * 2 * 24 + 16 * (10 + 5 + 9 + 1 + 1) + (2 << 4) * 8
+    each = 2 * 1024 * 8 + 16 * 2 * 24
     shared = 2 * 8 * record + 2 * 256 * 4 * 5 + 2 * 128 * 2 * 24 + 2 * (8 << 4) * 8
-    rest = 2 * 2 * 32 + 2 * 256 * 2 * 8 + 16 * 2 * 8
-    assert sum(kind.bits for kind in engine_memories(spec)) == 4 * each + shared + rest
+    rest = 2 * 2 * 32 + 2 * 256 * 2 * 8
+    every = [*engine_memories(spec)]
+    assert sum(kind.bits for kind in every if kind.made_by) == 4 * each + shared + rest
+    queued, results, codebook = (kind for kind in every if not kind.made_by)
+    assert (queued.width, queued.count) == (10 + 5 + 9 + 1 + 1, 4)
+    assert queued.depth == spec.queue_depth + IN_FLIGHT - 1
+    assert (results.width, results.count, results.depth.bit_count()) == (2 * 8, 1, 1)
+    assert (codebook.depth, codebook.width, codebook.count) == (2 << 4, 8, 4)
+    assert [kind.distributed for kind in (queued, results, codebook)] == [False, False, True]
 
 
 def test_multipliers_that_are_too_wide_are_soft() -> None:

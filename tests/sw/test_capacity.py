@@ -296,7 +296,7 @@ def test_a_pruned_network_that_does_not_fit_is_no_result(
     words_of_weights[0] = 64
     monkeypatch.setattr(capacity, "budget", lambda *_, **__: 0.5)
     message = (
-        "the pruned model does not fit device 'ecp5-25k': the engine needs 128 words of 64; "
+        "the pruned model does not fit device 'ecp5-25k': the engine needs 256 words of 64; "
         "reduce engine.pes or the depths that are given, or take a larger device"
     )
     settings = Project.model_validate({
