@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from secateur.gateware.accumulate import Accumulator
 from secateur.gateware.column import IN_FLIGHT
 from secateur.gateware.drain import Drain
+from secateur.gateware.pe import ProcessingElement
 from secateur.gateware.walk import Walker
 
 if TYPE_CHECKING:
@@ -29,9 +31,9 @@ COUNT, END, TAG = (1 << 13) - 1, 1 << 13, 14
 #: Cycles from a word's reading to its columns' entering the queues, and from there to the earliest
 #: in which a sequencer takes them: the queue, and its output register.
 TO_QUEUE, IN_QUEUE = Walker.LATENCY + 1, 2
-#: Cycles from the last address of a job in a PE to that in which the control knows of it: seven of
+#: Cycles from the last address of a job in a PE to that in which the control knows of it: those of
 #: the pipeline, the PE's bit, and the register in which those of all PEs meet.
-TO_ENDED = 9
+TO_ENDED = ProcessingElement.HELD + Accumulator.LATENCY + 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -218,14 +218,14 @@ def test_bytes_by_hand() -> None:
 
 
 def test_cycles() -> None:
-    """One byte a cycle, two more after the image's header and three after each section's."""
+    """One byte a cycle, two more after the image's header and four after each section's."""
 
     async def body(bench: Bench) -> None:
         for seed in range(3):
             image = random_image(SPEC, seed)
             sections = len(read_image(SPEC, image)) + 1  # the end included
             got = await bench.send(image)
-            assert got.cycles == len(image) + 2 + 3 * sections
+            assert got.cycles == len(image) + 2 + 4 * sections
 
     run(SPEC, body)
 

@@ -1,8 +1,7 @@
-"""Portable memory, multiplier and adder against lists of words and Python's integers."""
+"""Portable memory and multiplier against lists of words and Python's integers."""
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from amaranth.lib import data
 from amaranth.sim import Simulator
 
 from secateur.bench.hostile import HOSTILE
-from secateur.technology import Memory, Multiplier, MuxAdder
+from secateur.technology import Memory, Multiplier
 from secateur.technology.portable import DISTRIBUTED_WORDS
 
 if TYPE_CHECKING:
@@ -165,24 +164,3 @@ def test_multiplier(a_width: int, b_width: int) -> None:
             assert want in (None, ctx.get(dut.product)), f"before {a} * {b}: not {want}"
 
     simulate(dut, bench)
-
-
-@pytest.mark.parametrize("width", [1, 3, 24, 48])
-def test_mux_adder(width: int) -> None:
-    """At once, and it wraps: every case of few bits, many of others with long carries."""
-    dut = MuxAdder(width)
-    rng = random.Random(width)
-    numbers = [*range(8)] if width <= 3 else [0, 1, -1, 1 << (width - 1), -1 << (width // 2)]
-    numbers += [rng.getrandbits(width) for _ in range(4)]
-
-    async def bench(ctx: Any) -> None:
-        for a, b, c in itertools.product([number % (1 << width) for number in numbers], repeat=3):
-            for select in (0, 1):
-                for name, value in (("a", a), ("b", b), ("c", c), ("select", select)):
-                    ctx.set(getattr(dut, name), value)
-                want = (a + (b if select else c)) % (1 << width)
-                assert ctx.get(dut.sum) == want, f"{a} + {(c, b)[select]}"
-
-    simulator = Simulator(dut)
-    simulator.add_testbench(bench)
-    simulator.run()

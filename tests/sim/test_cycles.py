@@ -14,8 +14,10 @@ from secateur.cycles import followed, model
 from secateur.encode import encode, fit
 from secateur.fixed import NumberFormat, Requant
 from secateur.format import Section
+from secateur.gateware.accumulate import Accumulator
 from secateur.gateware.column import ColumnQueue
 from secateur.gateware.drain import Drain
+from secateur.gateware.pe import ProcessingElement
 from secateur.gateware.walk import Walker
 from secateur.image import read_image
 from secateur.instrument import STATES, InstrumentedEngine
@@ -237,7 +239,7 @@ def shortest(program: Program) -> int:
         (1 + 4 + 1)
         # Its columns are queued and taken; its products are stored, and all know.
         + (Walker.LATENCY + ColumnQueue.LATENCY)
-        + (1 + 8)
+        + (1 + ProcessingElement.HELD + Accumulator.LATENCY + 2)
         # The drain reads the table; the rows are read, added and requantised.
         + (3 + 1 + Drain(program.spec).latencies["o"])
         # They wait; both ends count.

@@ -141,18 +141,13 @@ class Accumulator(wiring.Component):
             m.d.sync += kept.eq(0)
 
         # Cycle 2: add. The width holds every partial sum of the program: nothing wraps.
-        m.submodules.adder = adder = self.technology.adder(spec.accumulator_width)
         read = [
             ram.read_word & each.replicate(len(total))
             for ram, each in zip(memories, use, strict=True)
         ]
-        m.d.comb += [
-            adder.a.eq(multiplier.product),
-            adder.b.eq(total),
-            adder.c.eq(reduce(or_, read, kept)),
-            adder.select.eq(near_2),
-        ]
-        m.d.sync += total.eq(adder.sum)
+        summand = Signal(shape)
+        m.d.comb += summand.eq(Mux(near_2, total, reduce(or_, read, kept)))
+        m.d.sync += total.eq(summand + multiplier.product)
         if count == 1:
             with m.If(~valid[2]):
                 m.d.sync += total.eq(0)

@@ -203,14 +203,19 @@ class Control(wiring.Component):
         hand_on = Signal()  # a chosen job's output will be another's input
         finished = Signal()  # a hidden layer's output is complete
         landed = Signal()  # a last layer's output is delivered
+        # What was chosen counts a cycle later, long before the next choice.
+        resumed = Signal()
+        launched = Signal()
         m.d.sync += [
-            flying.eq(flying + launch - landed),
-            undrained.eq(undrained + (resume | launch) - (finished | landed)),
-            waiting.eq(waiting + hand_on - resume),
-            outputs.eq(outputs + finished - resume),
-            inputs.eq(inputs + self.x_complete - launch),
-            newest.eq(newest + launch),
-            oldest.eq(oldest + resume),
+            resumed.eq(resume),
+            launched.eq(launch),
+            flying.eq(flying + launched - landed),
+            undrained.eq(undrained + (resumed | launched) - (finished | landed)),
+            waiting.eq(waiting + hand_on - resumed),
+            outputs.eq(outputs + finished - resumed),
+            inputs.eq(inputs + self.x_complete - launched),
+            newest.eq(newest + launched),
+            oldest.eq(oldest + resumed),
         ]
 
         # The next job.

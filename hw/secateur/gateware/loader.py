@@ -47,7 +47,7 @@ def write_layout(spec: EngineSpec) -> data.StructLayout:
 class Loader(wiring.Component):
     """Check an image as it arrives and hand its words on.
 
-    Takes one byte a cycle, and stands still for two cycles after the image's header and for three
+    Takes one byte a cycle, and stands still for two cycles after the image's header and for four
     after each section's. An image is refused at the first rule that it breaks; what follows is
     discarded up to the next ``first``. The words of a refused image may have been written: the
     engine keeps the program in use in another bank, or gave it up in ``begun``.
@@ -161,17 +161,22 @@ class Loader(wiring.Component):
             no_pe.eq(Cat(section.pe >= self.spec.pes, section.pe != 0)),
             huge.eq(section.count >= 1 << len(left)),
         ]
-        # And two cycles after, what its count is worth.
+        # And three cycles after, what its count is worth.
         less = Signal.like(left)
         empty = Signal()
         too_many = Signal()
         m.d.comb += less.eq(left - 1)
-        m.d.sync += [empty.eq((left == 0) & ~huge), too_many.eq(huge)]
+        fewer = Signal.like(left)
+        m.d.sync += [
+            fewer.eq(less),
+            empty.eq((left == 0) & ~huge),
+            too_many.eq(huge),
+        ]
         with m.Switch(section.section):
             for kind, memory in kinds.items():
                 with m.Case(kind):
                     # Depths are powers of two.
-                    m.d.sync += too_many.eq(huge | (less >= memory.depth))
+                    m.d.sync += too_many.eq(huge | (fewer >= memory.depth))
 
         def receive() -> None:
             """Take bytes; byte 0 of another image outranks whatever was going on."""
@@ -211,6 +216,8 @@ class Loader(wiring.Component):
                     m.next = "look at section"
             with m.State("look at section"):
                 m.d.sync += left.eq(section.count)
+                m.next = "count section"
+            with m.State("count section"):
                 m.next = "weigh section"
             with m.State("weigh section"):
                 m.next = "check section"

@@ -171,13 +171,6 @@ class ProcessingElement(wiring.Component):
             queue.o.ready.eq(~active | (final & ~held)),
         ]
         first = Signal()
-        m.submodules.next = following = self.technology.adder(len(column.start))
-        m.d.comb += [
-            following.select.eq(queue.o.ready),
-            following.b.eq(queued.start),
-            following.c.eq(column.start),
-            following.a.eq(~queue.o.ready),
-        ]
         with m.If(queue.o.ready):
             m.d.sync += [
                 active.eq(queue.o.valid),
@@ -187,12 +180,11 @@ class ProcessingElement(wiring.Component):
             ]
         with m.Elif(~held):
             m.d.sync += [
+                column.start.eq(column.start + 1),
                 column.count.eq(column.count - 1),
                 first.eq(0),
                 final.eq(column.count == 2),
             ]
-        with m.If(queue.o.ready | ~held):
-            m.d.sync += column.start.eq(following.sum)
         m.d.comb += weights.read_address.eq(column.start)
 
         # Cycles 0 to 2: the weight memory.

@@ -1,4 +1,4 @@
-"""What the gateware takes from the FPGA: memories, multipliers, adders, in the cells of a vendor.
+"""What the gateware takes from the FPGA: memories and multipliers, in the cells of a vendor.
 
 Every technology has the members and the timing of :mod:`secateur.technology.portable`.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.technology.portable import Memory, Multiplier, MuxAdder
+from secateur.technology.portable import Memory, Multiplier
 
-__all__ = ["PORTABLE", "Memory", "Multiplier", "MuxAdder", "Technology"]
+__all__ = ["PORTABLE", "Memory", "Multiplier", "Technology"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,12 @@ class Technology:
         another one is written to the only bank.
     multiplier : type
         Makes the multipliers.
-    adder : type
-        Makes the adders that choose a summand.
     """
 
     name: str
     memory: type[Memory]
     large_memory: type[Memory]
     multiplier: type[Multiplier]
-    adder: type[MuxAdder] = MuxAdder
 
 
 #: For any FPGA: Yosys picks the cells.

@@ -14,7 +14,7 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Valu
 from secateur.technology import Technology
 from secateur.technology.blocks import BlockRam, TiledMemory
 from secateur.technology.distributed import DistributedMemory
-from secateur.technology.portable import DISTRIBUTED_WORDS, Multiplier, MuxAdder
+from secateur.technology.portable import DISTRIBUTED_WORDS, Multiplier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,48 +165,9 @@ class Ecp5Multiplier(Multiplier):
         return m
 
 
-class Ecp5MuxAdder(MuxAdder):
-    """CCU2C, two bits in each, whose look-up tables have room for the choice.
-
-    Yosys puts the multiplexer into look-up tables of its own. Of a bit's table of the inputs A to D
-    the carry uses the quarter in which C and D are zero, as a function of A and B (Lattice
-    FPGA-TN-02206): the summand is zero there, so that quarter may be A, for sum and carry.
-    """
-
-    #: A ^ (B if C else D)
-    TABLE = 0x656A
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        carry: Value = Const(0)
-        for low in range(0, self.width, 2):
-            two = slice(low, low + 2)
-            a, b, c = (Cat(value[two], Const(0, 1)) for value in (self.a, self.b, self.c))
-            total = Signal(2, name=f"sum_{low}")
-            next_carry = Signal(name=f"carry_{low}")
-            m.submodules += Instance(
-                "CCU2C",
-                p_INIT0=Const(self.TABLE, 16),
-                p_INIT1=Const(self.TABLE, 16),
-                p_INJECT1_0="NO",
-                p_INJECT1_1="NO",
-                i_CIN=carry,
-                **pins("i", "A", a[:2]),
-                **pins("i", "B", b[:2]),
-                **pins("i", "C", self.select.replicate(2)),
-                **pins("i", "D", c[:2]),
-                **pins("o", "S", total),
-                o_COUT=next_carry,
-            )
-            m.d.comb += self.sum[two].eq(total)
-            carry = next_carry
-        return m
-
-
 ECP5 = Technology(
     name="ecp5",
     memory=Ecp5Memory,
     large_memory=Ecp5Memory,
     multiplier=Ecp5Multiplier,
-    adder=Ecp5MuxAdder,
 )

@@ -1,10 +1,10 @@
-"""Memory, multiplier and adder of any FPGA: the definition that vendors' cells must match."""
+"""Memory and multiplier as any FPGA has them: the definition that vendors' cells must match."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from amaranth.hdl import ShapeLike
 
-__all__ = ["DISTRIBUTED_WORDS", "Memory", "Multiplier", "MuxAdder"]
+__all__ = ["DISTRIBUTED_WORDS", "Memory", "Multiplier"]
 
 #: Words up to which a memory is built of distributed RAM; the block RAMs are for the program.
 DISTRIBUTED_WORDS = 64
@@ -168,40 +168,4 @@ class Multiplier(wiring.Component):
             product.eq(a * b),  # Cycle 1
         ]
         m.d.comb += self.product.eq(product)
-        return m
-
-
-class MuxAdder(wiring.Component):
-    """Sum of a number and one of two others, at once; it wraps.
-
-    Parameters
-    ----------
-    width : int
-        Bits of each.
-
-    Members
-    -------
-    a, b, c : In(width)
-    select : In(1)
-    sum : Out(width)
-        ``a + b`` with ``select``, else ``a + c``.
-    """
-
-    a: Signal
-    b: Signal
-    c: Signal
-    select: Signal
-    sum: Signal
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        super().__init__({
-            **{name: In(width) for name in ("a", "b", "c")},
-            "select": In(1),
-            "sum": Out(width),
-        })
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.d.comb += self.sum.eq(self.a + Mux(self.select, self.b, self.c))
         return m

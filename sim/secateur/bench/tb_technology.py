@@ -1,6 +1,6 @@
 """cocotb test bench: the memories and multipliers of every technology, side by side.
 
-The environment variable ``CASES`` names a file of the cases, see ``tests/netlist/test_technology.py``.
+The environment variable ``CASES`` names a file of the cases (``tests/netlist/test_technology.py``).
 """
 
 from __future__ import annotations
