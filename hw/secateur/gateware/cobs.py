@@ -120,7 +120,7 @@ class CobsEncoder(wiring.Component):
         m.submodules.block = block = memory.Memory(
             shape=8, depth=256, init=(), attrs={"ram_style": "block", "no_rw_check": "1"}
         )
-        write, read = block.write_port(), block.read_port()
+        write, read = block.write_port(), block.read_port(domain="comb")
 
         count = Signal(8)  # bytes in the block, at most 254; when sending, those not sent yet
         index = Signal(8)
@@ -135,8 +135,9 @@ class CobsEncoder(wiring.Component):
         ]
 
         # What a block RAM gives comes too late in the cycle to go further than to a register.
+        fetched = Signal(8, reset_less=True)  # in the block RAM
         byte = Signal(8)
-        m.d.sync += byte.eq(read.data)
+        m.d.sync += [fetched.eq(read.data), byte.eq(fetched)]
 
         def finish_block() -> None:
             m.d.sync += index.eq(0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from secateur.gateware.queue import Queue
 from secateur.gateware.walk import Walker, visit_layout
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class ColumnQueue(wiring.Component):
         m = Module()
         layout = slice_layout(self.spec)
         depth = self.spec.queue_depth + IN_FLIGHT
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=layout.size, depth=depth)
+        m.submodules.queue = queue = Queue(width=layout.size, depth=depth)
 
         # Cycle 0: where the job has come to.
         pointer = Signal(range(self.spec.weight_depth))

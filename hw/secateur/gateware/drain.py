@@ -6,13 +6,14 @@ import itertools
 from typing import TYPE_CHECKING
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
 from secateur.gateware.accumulate import Accumulator, drained_layout, slot_layout
 from secateur.gateware.layout import struct
 from secateur.gateware.pe import ProcessingElement, hold_layout
+from secateur.gateware.queue import Queue
 from secateur.gateware.requant import Requantizer
 from secateur.gateware.store import x_stream
 from secateur.technology import portable
@@ -226,7 +227,7 @@ class Drain(wiring.Component):
             ]
 
         # Out: rows wait here until their word goes away.
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=lanes * width, depth=self.room)
+        m.submodules.queue = queue = Queue(width=lanes * width, depth=self.room)
         word = Signal(spec.lanes * width)
         complete = Signal()  # the queue's rows are a word's last
         taken = Signal()

@@ -68,13 +68,14 @@ class PayloadBuffer(wiring.Component):
         depth = self.size // self.word_size
         # Nothing is written while something is read. Without saying so, the old word would be
         # required where both coincide, which costs a register and a multiplexer behind the memory.
+        # Yosys listens to that only where it puts the register behind the memory into it itself.
         m.submodules.memory = ram = memory.Memory(
             shape=8 * self.word_size,
             depth=depth,
             init=(),
             attrs={"ram_style": "block", "no_rw_check": "1"},
         )
-        write, read = ram.write_port(granularity=8), ram.read_port()
+        write, read = ram.write_port(granularity=8), ram.read_port(domain="comb")
         left = Signal(range(self.size + 1))
         m.d.comb += [
             write.addr.eq(self.write_address),
@@ -100,17 +101,19 @@ class PayloadBuffer(wiring.Component):
         address = Signal.like(self.write_address)
         word = Signal(8 * self.word_size)
         fetched = Signal()
+        fetch = Signal()
+        read_word = Signal(8 * self.word_size, reset_less=True)
         valid = Signal()
         move = Signal()
         m.d.comb += [
             move.eq(~valid | word_taken),
             read.addr.eq(address),
-            read.en.eq(active & (~fetched | move)),
+            fetch.eq(active & (~fetched | move)),
         ]
-        with m.If(read.en):
-            m.d.sync += [address.eq(address + 1), fetched.eq(1)]
+        with m.If(fetch):
+            m.d.sync += [read_word.eq(read.data), address.eq(address + 1), fetched.eq(1)]
         with m.If(move):
-            m.d.sync += [word.eq(read.data), valid.eq(fetched)]
+            m.d.sync += [word.eq(read_word), valid.eq(fetched)]
 
         # Cycle 2: out.
         m.d.comb += [
