@@ -29,7 +29,7 @@ __all__ = [
 PAYLOAD_BYTES = 1024
 
 #: LUT4s by feature and family: least squares of relative errors over engines of 1 to 16 PEs
-#: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 3 %.
+#: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 4 %.
 LUT_MODELS = {
     "ecp5": {
         "one": 2118.63,
@@ -42,13 +42,13 @@ LUT_MODELS = {
         "mux": 1.08,
     },
     "ice40": {
-        "one": 2534.48,
-        "queue": 17.38,
-        "sum": 3.92,
-        "second": 5.21,
-        "product": 2.43,
-        "drain": 4.28,
-        "ram": 0.2,
+        "one": 2514.03,
+        "queue": 17.4,
+        "sum": 4.64,
+        "second": 4.57,
+        "product": 2.7,
+        "drain": 3.36,
+        "ram": 55.01,
         "mux": 0.0,
     },
 }
@@ -106,7 +106,8 @@ def features(spec: EngineSpec, device: Device) -> dict[str, int]:
     columns, which are also those of their pipelines; ``sum`` those of their sums; ``second`` again
     those of PEs with two memories of accumulators; ``product`` those of the partial products that
     no multiplier adds. ``drain`` is the bits with which it adds the lanes' sums, ``ram`` the
-    distributed RAMs, ``mux`` the bits behind the first row in memories of several rows.
+    distributed RAMs, or as many flip-flops instead of each as it has bits, ``mux`` the bits behind
+    the first row in memories of several rows.
     """
     sums = spec.pes * spec.accumulator_width
     waiting = queue(spec)

@@ -118,7 +118,7 @@ def test_what_fits_is_returned() -> None:
             "ice40-up5k",
             {"pes": 8, "weight_depth": 8192, "banks": 1},
             (
-                "the engine does not fit device 'ice40-up5k': it needs 7936 LUT4s of 5280 and "
+                "the engine does not fit device 'ice40-up5k': it needs 7926 LUT4s of 5280 and "
                 "55 block RAMs of 30 and 8 SPRAMs of 4; device 'ecp5-25k' would hold it"
             ),
         ),

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from secateur.device import find_device
 from secateur.engine import EngineSpec
 from secateur.gateware.column import IN_FLIGHT
-from secateur.hard_cells import Memories, engine_memories, soft_multipliers
+from secateur.hard_cells import Memories, engine_memories, hard_cells, soft_multipliers
 from secateur.toolchain import run_yosys
 
 if TYPE_CHECKING:
@@ -102,6 +102,17 @@ def test_every_memory_of_an_engine_is_known() -> None:
     assert (results.width, results.count, results.depth.bit_count()) == (2 * 8, 1, 1)
     assert (codebook.depth, codebook.width, codebook.count) == (2 << 4, 8, 4)
     assert [kind.distributed for kind in (queued, results, codebook)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "blocks"),
+    [("ecp5-25k", 8, 16 + 15), ("ecp5-25k", 5, 16 + 9), ("ice40-hx8k", 5, 32 + 20)],
+)
+def test_buffers_of_payloads(name: str, width: int, blocks: int) -> None:
+    """As Yosys makes them of 16 words of 64 bytes, of which `width` bits are ever written."""
+    spec, device = EngineSpec(pes=64, lanes=64, activation_width=width), find_device(name)
+    engine = sum(kind.cells(device).get("bram", 0) * kind.count for kind in engine_memories(spec))
+    assert hard_cells(spec, device, 1024)["bram"] == engine + blocks + 1  # COBS
 
 
 def test_multipliers_that_are_too_wide_are_soft() -> None:
