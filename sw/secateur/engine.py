@@ -31,7 +31,7 @@ RANGES = {
     "bias_depth": (2, 1 << 16),
     "layer_depth": (2, 64),
     "banks": (1, 2),
-    "jobs": (2, 4),
+    "jobs": (1, 4),
     "accumulator_memories": (1, 2),
 }
 
@@ -119,10 +119,11 @@ class EngineSpec:
         2 keeps the old program until a new one is complete and correct; 1 halves the memories
         and gives the old program up when a new one begins.
     jobs : int
-        Layers, of one inference or several, that may be under way at once.
+        Layers, of one inference or several, that may be under way at once. With 1, a layer begins
+        when the one before is drained.
     accumulator_memories : int
         2 for each PE lets a finished job be read while others accumulate; with 1, which takes half
-        the memory, every accumulator that is read costs the PE a cycle.
+        the memory, every accumulator that is read costs the PE a cycle. At most ``jobs``.
 
     Raises
     ------
@@ -170,6 +171,11 @@ class EngineSpec:
             raise BadInputError(
                 f"bias_width must be at most accumulator_width ({self.accumulator_width}), "
                 f"not {self.bias_width!r}"
+            )
+        if self.accumulator_memories > self.jobs:
+            raise BadInputError(
+                f"accumulator_memories must be at most jobs ({self.jobs}), "
+                f"not {self.accumulator_memories!r}"
             )
 
     @property

@@ -142,7 +142,7 @@ def accumulator(**fields: int) -> Accumulator:
 
 SHAPES = [
     pytest.param({"accumulator_memories": memories, "jobs": jobs}, id=f"{memories} of {jobs}")
-    for memories, jobs in ((1, 4), (2, 2), (2, 4))
+    for memories, jobs in ((1, 1), (1, 4), (2, 2), (2, 4))
 ]
 
 

@@ -186,6 +186,7 @@ def busy(sent: list[Column]) -> list[Slice]:
     [
         {"queue_depth": 4},
         {"queue_depth": 8, "jobs": 4, "weight_depth": 16},
+        {"jobs": 1},
         {"queue_depth": 16, "count_width": 1, "weight_depth": 4},
     ],
 )

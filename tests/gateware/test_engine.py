@@ -72,8 +72,8 @@ def test_random_networks(seed: int) -> None:
         index_width=rng.choice((1, 2, 4)),
         queue_depth=rng.choice((4, 11)),
         lanes=rng.choice([lanes for lanes in (1, 2, 4, 8) if pes % lanes == 0]),
-        jobs=rng.choice((2, 4)),
-        accumulator_memories=rng.choice((1, 2)),
+        jobs=(jobs := rng.choice((1, 2, 4))),
+        accumulator_memories=min(jobs, rng.choice((1, 2))),
     )
     pair = Pair(network, encode(network, spec))
     program = pair.program
@@ -435,7 +435,7 @@ def test_a_program_comes_as_an_x_begins() -> None:
     assert by_new == sorted(by_new)
 
 
-@pytest.mark.parametrize("jobs", [2, 4])
+@pytest.mark.parametrize("jobs", [1, 2, 4])
 @pytest.mark.parametrize("lengths", [(6, 4), (6, 5, 4), (6, 5, 4, 7)])
 def test_y_held_up(lengths: tuple[int, ...], jobs: int) -> None:
     """Inferences wait with y and for their tags, inputs in the memory; no other is taken."""
@@ -612,6 +612,8 @@ ENGINES = [
     (8, 4, 4, 1, True, (), 2, (12, 17, 6)),
     (12, 4, 2, 1, False, (5, 2), 2, (8, 12, 5)),
     (16, 4, 4, 2, True, (2, 3, 4), 2, (8, 12, 9, 3)),
+    (2, 1, 1, 1, True, (2, 3), 1, (6, 7, 3)),
+    (4, 4, 1, 1, False, (), 2, (9, 6, 6, 6, 3)),
 ]
 
 
@@ -656,4 +658,4 @@ def test_anything_at_any_time(index: int) -> None:
 
     engine = Engine(known[0].program.spec, technology=(PORTABLE, HOSTILE)[index % 2])
     session(engine, body, stalls=PAUSES[index % len(PAUSES)])
-    assert most >= 2, "no two jobs were under way at once"
+    assert most >= min(jobs, 2), "no two jobs were under way at once"

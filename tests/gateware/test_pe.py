@@ -463,6 +463,7 @@ def random_program(
 
 CASES = [
     pytest.param({"jobs": 2, "accumulator_memories": 1}, 0.3, id="direct"),
+    pytest.param({"jobs": 1, "accumulator_memories": 1}, 0.3, id="direct, one job"),
     pytest.param({"jobs": 4, "accumulator_memories": 2}, 0.3, id="direct, two memories"),
     pytest.param(
         {"index_width": 6, "entry_width": 9, "jobs": 4, "accumulator_memories": 1},

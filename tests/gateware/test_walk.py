@@ -191,9 +191,10 @@ STALLS = pytest.mark.parametrize(
     [
         {"pes": 1, "lanes": 1},
         {"pes": 4, "lanes": 4, "jobs": 4, "weight_depth": 4},
+        {"pes": 2, "lanes": 2, "jobs": 1},
         {"pes": 6, "lanes": 2, "activation_width": 12, "column_depth": 16},
     ],
-    ids=["one", "four", "two"],
+    ids=["one", "four", "one job", "two"],
 )
 def test_jobs(
     fields: dict[str, int], density: float, source: float, sink: float, pause: float

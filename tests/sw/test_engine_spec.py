@@ -47,6 +47,12 @@ def test_an_entry_is_no_wider_than_its_parts() -> None:
     ).code_widths == range(4, 5)
 
 
+def test_a_job_has_no_second_memory() -> None:
+    message = "accumulator_memories must be at most jobs (1), not 2"
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        EngineSpec(pes=1, lanes=1, jobs=1, accumulator_memories=2)
+
+
 def test_a_bias_is_no_wider_than_an_accumulator() -> None:
     message = "bias_width must be at most accumulator_width (16), not 17"
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
