@@ -121,10 +121,15 @@ def features(spec: EngineSpec, device: Device) -> dict[str, int]:
         "ram": 0,
         "mux": 0,
     }
-    for kind in engine_memories(spec):
+    for kind in engine_memories(spec, device):
         tile = kind.tile(device)
         if not kind.cells(device):
-            found["ram"] += tile.rows * tile.columns * kind.count
+            cell = tile.words * tile.bits
+            # There are only as many flip-flops as bits.
+            full = kind.bits // cell
+            found["ram"] += (
+                full if device.family.flip_flop_memories else tile.rows * tile.columns * kind.count
+            )
         found["mux"] += (tile.rows - 1) * kind.width * kind.count
     return found
 

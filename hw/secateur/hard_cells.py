@@ -41,6 +41,8 @@ class Memories:
     made_by : str
         The member of :class:`secateur.technology.Technology` that chooses their cells; empty where
         Yosys does.
+    filled : bool
+        They have initial contents.
     distributed : bool
         They ask Yosys for distributed RAM, and get it where there is any.
     """
@@ -50,6 +52,7 @@ class Memories:
     banks: int = 1
     count: int = 1
     made_by: str = "memory"
+    filled: bool = False
     distributed: bool = False
 
     @property
@@ -63,10 +66,10 @@ class Memories:
         return self.words * self.width * self.count
 
     def cells(self, device: Device) -> dict[str, int]:
-        """Count the hard cells, by their kind, of one of them without a program."""
+        """Count the hard cells, by their kind, of one of them."""
         if self.made_by:
             make = getattr(device.technology, self.made_by)
-            return make.cells(self.width, depth=self.depth, banks=self.banks)
+            return make.cells(self.width, depth=self.depth, banks=self.banks, filled=self.filled)
         blocks = self._inferred(device)
         return {"bram": blocks} if blocks else {}
 
@@ -107,8 +110,17 @@ def queue(spec: EngineSpec) -> Memories:
     )
 
 
-def engine_memories(spec: EngineSpec) -> Iterator[Memories]:
-    """Each kind of memory of an engine."""
+def holds_program(spec: EngineSpec, device: Device) -> bool:
+    """Tell whether a bitstream fills the engine's memories: not those with weights in SPRAM."""
+    weights = device.technology.large_memory.cells(
+        spec.entry_width, depth=spec.weight_depth, banks=spec.banks
+    )
+    return "spram" not in weights
+
+
+def engine_memories(spec: EngineSpec, device: Device | None = None) -> Iterator[Memories]:
+    """Each kind of memory of an engine, on a device or, without one, anywhere."""
+    filled = device is None or holds_program(spec, device)
     for section, kind in memories(spec).items():
         yield Memories(
             depth=kind.depth,
@@ -116,8 +128,9 @@ def engine_memories(spec: EngineSpec) -> Iterator[Memories]:
             banks=spec.banks,
             count=spec.pes if kind.per_pe else 1,
             made_by="large_memory" if section is Section.WEIGHTS else "memory",
+            filled=filled,
         )
-    yield Memories(depth=2, width=32, banks=spec.banks)  # which program it is
+    yield Memories(depth=2, width=32, banks=spec.banks, filled=filled)  # which program it is
     yield Memories(depth=2 * spec.activation_depth, width=spec.lanes * spec.activation_width)
     yield Memories(
         depth=spec.row_depth * spec.jobs // spec.accumulator_memories,
@@ -158,7 +171,7 @@ def hard_cells(spec: EngineSpec, device: Device, payload: int) -> dict[str, int]
         Largest payload of a frame, bytes.
     """
     found = {"bram": 0, "dsp": 0, "spram": 0}
-    for kind in engine_memories(spec):
+    for kind in engine_memories(spec, device):
         for name, number in kind.cells(device).items():
             found[name] += number * kind.count
     product = device.technology.multiplier.cells(spec.weight_width, spec.activation_width + 1)
@@ -178,7 +191,12 @@ def hard_cells(spec: EngineSpec, device: Device, payload: int) -> dict[str, int]
 def _unread(spec: EngineSpec, device: Device) -> int:
     """Count the layer table's blocks that hold but reserved bits: synthesis leaves them out."""
     table = memories(spec)[Section.LAYERS]
-    kind = Memories(depth=table.depth, width=table.record.width, banks=spec.banks)
+    kind = Memories(
+        depth=table.depth,
+        width=table.record.width,
+        banks=spec.banks,
+        filled=holds_program(spec, device),
+    )
     if not kind.cells(device):
         return 0
     names = [field.name for field in table.record.fields]

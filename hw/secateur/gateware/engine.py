@@ -163,7 +163,7 @@ class Engine(wiring.Component):
             unsigned(32),
             depth=2,
             banks=spec.banks,
-            init=[self.program.id if self.program else 0],
+            init=[self.program.id] if self.program else (),
         )
         m.d.comb += [
             identity.read_bank.eq(control.bank),

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
+from amaranth.hdl import (
+    Array,
+    Cat,
+    ClockSignal,
+    Const,
+    Instance,
+    Module,
+    Mux,
+    Signal,
+    Value,
+    signed,
+)
 
 from secateur.technology import Technology
 from secateur.technology.blocks import BlockRam, TiledMemory
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EBR",
+    "FLIP_FLOP_WORDS",
     "ICE40",
     "ICE40UP",
     "SPRAM",
@@ -38,6 +50,11 @@ EBR = BlockRam(shapes=((2048, 2), (1024, 4), (512, 8), (256, 16)))
 #: 256 kbit, single port, without initial contents.
 SPRAM = BlockRam(shapes=((16384, 16),))
 
+#: Words up to which a memory that the bitstream need not fill is made of flip-flops. They and the
+#: multiplexers behind them cost a share of the UP5K's logic as large as that of its block RAMs,
+#: which are 16 bits wide, at about twice as many.
+FLIP_FLOP_WORDS = 4
+
 #: Words from which on the weights of a PE lie in SPRAM. The UP5K has four, and not the block RAMs
 #: for more PEs of so many weights.
 SPRAM_WORDS = 1024
@@ -51,9 +68,39 @@ def registered(m: Module, value: Value) -> Value:
 
 
 class Ice40Memory(TiledMemory):
-    """Block RAM, for small memories too: this family has no distributed RAM."""
+    """Block RAM, for small memories too: this family has no distributed RAM.
+
+    A memory of at most ``FLIP_FLOP_WORDS`` words is made of flip-flops if it has no initial words:
+    in a bitstream, only those of block RAM can be replaced.
+    """
 
     BLOCK = EBR
+
+    @classmethod
+    def cells(
+        cls, width: int, *, depth: int, banks: int = 1, filled: bool = False
+    ) -> dict[str, int]:
+        """Count the block RAMs."""
+        if depth * banks <= FLIP_FLOP_WORDS and not filled:
+            return {}
+        return super().cells(width, depth=depth, banks=banks, filled=filled)
+
+    def elaborate(self, platform: object) -> Module:
+        filled = bool(self.init)
+        if self.cells(self.width, depth=self.depth, banks=self.banks, filled=filled):
+            return super().elaborate(platform)
+        m = Module()
+        words = Array(
+            Signal(self.width, name=f"word_{n}", reset_less=True) for n in range(self.words)
+        )
+        address = self.address(self.read_address, self.read_bank)
+        early = Signal(len(address), reset_less=True)
+        late = Signal(self.width, reset_less=True)
+        m.d.sync += [early.eq(address), late.eq(words[early])]
+        m.d.comb += Value.cast(self.read_word).eq(late)
+        with m.If(self.write_enable):
+            m.d.sync += words[self.address(self.write_address, self.write_bank)].eq(self.write_word)
+        return m
 
     def block(
         self,
