@@ -13,8 +13,18 @@ from secateur.gateware.layout import struct, words
 
 SPECS = [
     EngineSpec(pes=1, lanes=1),
-    EngineSpec(pes=8, lanes=4, codebook_bits=4, weight_width=11, accumulator_width=33),
-    EngineSpec(pes=3, lanes=1, weight_depth=2, column_depth=2, row_depth=2, index_width=1),
+    EngineSpec(
+        pes=8, lanes=4, codebook_bits=4, weight_width=11, entry_width=7, accumulator_width=33
+    ),
+    EngineSpec(
+        pes=3,
+        lanes=1,
+        weight_depth=2,
+        column_depth=2,
+        row_depth=2,
+        weight_width=11,
+        index_width=1,
+    ),
 ]
 RECORDS = [IMAGE_HEADER, SECTION_HEADER] + [
     memory.record for spec in SPECS for memory in memories(spec).values()

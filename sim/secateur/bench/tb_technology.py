@@ -17,17 +17,20 @@ from cocotb.triggers import FallingEdge
 
 #: Cycles of random traffic, and cycles from operands or addresses to results.
 CYCLES, LATENCY = 3000, 2
-CASES = json.loads(Path(os.environ["CASES"]).read_text())
+
+
+def cases(kind: str) -> list[dict[str, Any]]:
+    """Read the cases of a kind of cells."""
+    return json.loads(Path(os.environ["CASES"]).read_text())[kind]
 
 
 @cocotb.test()
 async def memories(dut: Any) -> None:
     """Every word that is defined equals the one in a list of words, from the initial ones on."""
-    rng = random.Random(1)
+    rng, mine = random.Random(1), cases("memories")
     Clock(dut.clk, 10, unit="ns").start()
     words = {
-        case["name"]: case["init"] + [0] * (case["words"] - len(case["init"]))
-        for case in CASES["memories"]
+        case["name"]: case["init"] + [0] * (case["words"] - len(case["init"])) for case in mine
     }
     expected: list[dict[str, int | None]] = []
     read = 0
@@ -42,7 +45,7 @@ async def memories(dut: Any) -> None:
         dut.read_address.value, dut.write_address.value = read, write
         dut.write_enable.value, dut.write_word.value = enable, data
         want = {}
-        for case in CASES["memories"]:
+        for case in mine:
             name, size = case["name"], case["words"]
             lost = enable and (case["single"] or write % size == read % size)
             want[name] = None if lost else words[name][read % size]
@@ -60,7 +63,7 @@ async def memories(dut: Any) -> None:
 @cocotb.test()
 async def multipliers(dut: Any) -> None:
     """Every product is that of Python, extremes among the operands."""
-    rng = random.Random(2)
+    rng, mine = random.Random(2), cases("multipliers")
     Clock(dut.clk, 10, unit="ns").start()
     expected: list[dict[str, int]] = []
     for cycle in range(CYCLES):
@@ -69,7 +72,7 @@ async def multipliers(dut: Any) -> None:
             a, b = (rng.choice((1, -1)) << rng.randrange(20) & 0xFFFFF for _ in range(2))
         dut.a.value, dut.b.value = a, b
         want = {}
-        for case in CASES["multipliers"]:
+        for case in mine:
             operands = [
                 ((value & (1 << width) - 1) ^ 1 << width - 1) - (1 << width - 1)
                 for value, width in ((a, case["a"]), (b, case["b"]))
