@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from amaranth import *
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue] - no stub
-from amaranth.lib import fifo, memory, wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.device import find_device
 from secateur.engine import EngineSpec
 from secateur.gateware.column import IN_FLIGHT
+from secateur.gateware.queue import Queue
 from secateur.hard_cells import Memories, engine_memories, hard_cells, soft_multipliers
 from secateur.toolchain import run_yosys
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 #: Words and bits on both sides of where Yosys changes its mind.
 QUEUES = {
     "ecp5-25k": [(48, 30), (48, 36), (69, 26), (69, 40)],
-    "ice40-hx8k": [(9, 8), (9, 9), (16, 4), (9, 17)],
+    "ice40-hx8k": [(9, 9), (16, 4), (9, 17)],
 }
 CODEBOOKS = {
     "ecp5-25k": [(256, 8)],
@@ -49,7 +50,7 @@ class Chosen(wiring.Component):
         m = Module()
         word, write, read, enable = self.word, self.write, self.read, self.enable  # pyright: ignore
         for n, (depth, width) in enumerate(self.queues):
-            queue = fifo.SyncFIFOBuffered(width=width, depth=depth + 1)
+            queue = Queue(width=width, depth=depth + 1)
             m.submodules[f"a_queue_{n}"] = queue
             m.d.comb += [
                 *(queue.w_data.eq(word), queue.w_en.eq(enable[0]), queue.r_en.eq(enable[1])),
