@@ -97,8 +97,8 @@ def budget(module: nn.Module, project: Project, dataset: Dataset | None) -> floa
     -------
     float
         Part of the weights to keep, for :func:`secateur.threshold.by_budget`, less 0.4 % to 0.8 %
-        of itself. At most the part of ``module``'s weights that is not zero, which is also what is
-        returned if the device holds all of these.
+        of itself, or as much more as it takes. At most the part of ``module``'s weights that is not
+        zero, which is also what is returned if the device holds all of these.
 
     Raises
     ------
@@ -129,7 +129,11 @@ def budget(module: nn.Module, project: Project, dataset: Dataset | None) -> floa
             low = middle
         else:
             high = middle
-    return max(len(sizes), low - low // PRECISION) / sum(sizes)
+    # With fewer weights another width of the entries may be chosen, which need not fit.
+    kept = max(len(sizes), low - low // PRECISION)
+    while kept > len(sizes) and lacks(kept) is not None:
+        kept -= max(1, kept // PRECISION)
+    return kept / sum(sizes)
 
 
 def check(module: nn.Module, project: Project, dataset: Dataset | None) -> None:

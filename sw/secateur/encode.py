@@ -96,8 +96,8 @@ def fit(
     -------
     EngineSpec
         Widths that were not given are the smallest that are enough, depths the smallest powers of
-        two. Two memories of accumulators are taken unless one job is asked for, and four jobs where
-        accumulators lie in block RAM, which has room for them.
+        two. Four jobs are taken where accumulators lie in block RAM, which has room for them, and
+        one memory of accumulators.
 
     Raises
     ------
@@ -105,12 +105,7 @@ def fit(
         If a field is out of range, or no engine with the given fields holds the network.
     """
     wide = {"weight_width": 16, "index_width": 8, "entry_width": 3, "accumulator_width": 48}
-    fields = {
-        "bias_width": 2,
-        "accumulator_memories": 1 if given.get("jobs") == 1 else 2,
-        "pes": pes,
-        "lanes": lanes,
-    }
+    fields = {"bias_width": 2, "pes": pes, "lanes": lanes}
     if lanes is None:
         fields["lanes"] = default_lanes(pes) if type(pes) is int else 1
     base = EngineSpec(**(wide | fields | given))

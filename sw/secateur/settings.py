@@ -322,7 +322,7 @@ class EngineSettings(Settings):
     queue_depth: int = _engine("queue_depth", 11)
     banks: int = _engine("banks", 2)
     jobs: _PowerOfTwo | None = _engine("jobs")
-    accumulator_memories: int = _engine("accumulator_memories", 2)
+    accumulator_memories: int = _engine("accumulator_memories", 1)
     accumulator_width: int | None = _engine("accumulator_width")
     bias_width: int | None = _engine("bias_width")
     count_width: int | None = _engine("count_width")

@@ -217,7 +217,9 @@ def _orders(program: Program) -> list[tuple[int, ...]]:
     return [program.input_order, *(layer.order for layer in program.layers)]
 
 
-def column(rows: int, columns: int, *, book: bool = False) -> tuple[Network, Program]:
+def column(
+    rows: int, columns: int, *, book: bool = False, **fields: int
+) -> tuple[Network, Program]:
     """A layer of ones, on one PE with one lane."""
     kind = NumberFormat(width=8, signed=False)
     layer = Layer(
@@ -230,7 +232,7 @@ def column(rows: int, columns: int, *, book: bool = False) -> tuple[Network, Pro
         codebook=np.array([0, 1, 2, 3]) if book else None,
     )
     network = Network(name="ones", layers=(layer,))
-    return network, encode(network, fit(network, pes=1))
+    return network, encode(network, fit(network, pes=1, **fields))
 
 
 def shortest(program: Program) -> int:
@@ -267,12 +269,12 @@ def test_by_hand(count: int) -> None:
     assert model(program, network, x)[0].tolist() == [shortest(program) + codes + count - 1]
 
 
-def test_steady_state_by_hand() -> None:
-    """Where a layer has many entries for each word, only its entries count."""
-    network, program = column(30, 20)
-    assert program.spec.accumulator_memories == 2
+@pytest.mark.parametrize(("memories", "drain"), [(2, 0), (1, 30)])
+def test_steady_state_by_hand(memories: int, drain: int) -> None:
+    """Where a layer has many entries for each word, only they and the slots drained count."""
+    network, program = column(30, 20, accumulator_memories=memories)
     x = np.ones((6, 20), dtype=np.int64)
-    assert np.diff(followed(program, network, x)).tolist() == [600] * 5
+    assert np.diff(followed(program, network, x)).tolist() == [600 + drain] * 5
 
 
 def test_inputs_beside_each_other_do_not_matter() -> None:

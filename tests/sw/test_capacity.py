@@ -145,7 +145,9 @@ def test_every_weight_left_counts_though_rounding_may_make_it_zero(
 def test_what_is_left_fits_the_device_after_any_retraining(
     codebook_bits: int, pes: int, banks: int
 ) -> None:
-    module, data = perceptron(300, 200, 100, 10), examples(300)
+    # Of codes the device holds more.
+    inputs, *rest = (500, 400, 100, 10) if codebook_bits else (300, 200, 100, 10)
+    module, data = perceptron(inputs, *rest), examples(inputs)
     settings = project(
         engine={"pes": pes, "banks": banks}, quantize={"codebook_bits": codebook_bits}
     )

@@ -255,7 +255,7 @@ def test_an_index_width_that_no_engine_has(index_width):
 def test_more_jobs_where_accumulators_take_a_block_anyway(rows, pes, jobs):
     net = random_network(1, [9, rows, 10], density=1)
     spec = fit(net, pes=pes)
-    assert (spec.jobs, spec.accumulator_memories) == (jobs, 2)
+    assert (spec.jobs, spec.accumulator_memories) == (jobs, 1)
     assert (spec.row_depth * 2 > 64) == (jobs == 4)
 
 

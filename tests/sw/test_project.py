@@ -36,7 +36,7 @@ def test_an_empty_file_is_a_project(tmp_path: Path) -> None:
         "padding": 0.05,
         "queue_depth": 11,
         "banks": 2,
-        "accumulator_memories": 2,
+        "accumulator_memories": 1,
     }
 
 
