@@ -414,7 +414,7 @@ class Bench:
         return not (waiting or self.jobs or self.ctx.get(self.dut.running))
 
     async def until(self, condition: Any) -> None:
-        for _ in range(4000):
+        for _ in range(12000):
             if condition():
                 return
             await self.step()
