@@ -49,21 +49,23 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 RATES = (12, 24, 46)
-#: Columns in the queue of a PE, with which a queue takes twice the memory of the default.
-DEEP = 27
+#: What the engines for LeNet-300-100 and the autoencoder are given beside PEs, for speed.
+FAST = {"accumulator_memories": 2, "jobs": 4}
 #: The engines for LeNet-300-100: what is given of each, by name; the rest is fitted to hold the
-#: programs of all three rates.
+#: programs of all three rates. Queues of 27 and 59 columns take two and four times the memory of
+#: the default.
 LENET_ENGINES: dict[str, dict[str, int]] = {
-    "4": {"pes": 4},
-    "8": {"pes": 8},
-    "8-deep": {"pes": 8, "queue_depth": DEEP},
-    "16": {"pes": 16},
-    "16-deep": {"pes": 16, "queue_depth": DEEP},
-    "16-one-memory": {"pes": 16, "accumulator_memories": 1},
-    "32": {"pes": 32},
+    "4": {"pes": 4, **FAST},
+    "8": {"pes": 8, **FAST},
+    "8-queue-27": {"pes": 8, "queue_depth": 27, **FAST},
+    "16": {"pes": 16, **FAST},
+    "16-queue-27": {"pes": 16, "queue_depth": 27, **FAST},
+    "16-queue-59": {"pes": 16, "queue_depth": 59, **FAST},
+    "16-one-memory": {"pes": 16, **FAST, "accumulator_memories": 1},
+    "32": {"pes": 32, **FAST},
 }
 #: The engine for the autoencoder.
-AD01_ENGINE = {"pes": 16}
+AD01_ENGINE = {"pes": 16, **FAST}
 #: Part of its weights that is kept.
 AD01_KEPT = 0.1
 #: The engine for EIE's layers.
@@ -76,7 +78,7 @@ EIE_ENGINE = EngineSpec(
     entry_width=11,
     accumulator_width=28,
     bias_width=16,
-    queue_depth=DEEP,
+    queue_depth=27,
     weight_depth=1 << 17,  # VGG-6
     count_width=9,
     column_depth=1 << 12,

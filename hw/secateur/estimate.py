@@ -32,14 +32,14 @@ PAYLOAD_BYTES = 1024
 #: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 4 %.
 LUT_MODELS = {
     "ecp5": {
-        "one": 2118.63,
-        "queue": 9.03,
-        "sum": 2.79,
-        "second": 4.28,
+        "one": 2010.11,
+        "queue": 9.04,
+        "sum": 4.37,
+        "second": 4.35,
         "product": 0.0,
-        "drain": 2.4,
-        "ram": 6.41,
-        "mux": 1.08,
+        "drain": 1.37,
+        "ram": 4.43,
+        "mux": 2.0,
     },
     "ice40": {
         "one": 2514.03,

@@ -34,7 +34,7 @@ HARD = "MULT18X18D|DP16KD|SB_MAC16|SB_RAM40_4K|SB_SPRAM256KA"
             False,
             True,
             {"weight_depth": 512, "column_depth": 128, "activation_depth": 128, "bias_depth": 128},
-            {"MULT18X18D": 2, "DP16KD": 9},
+            {"MULT18X18D": 2, "DP16KD": 7},
             id="ecp5 loaded",
         ),
         # Codes, accumulators in block RAM, one bank, and the program as initial contents.
@@ -43,7 +43,7 @@ HARD = "MULT18X18D|DP16KD|SB_MAC16|SB_RAM40_4K|SB_SPRAM256KA"
             True,
             False,
             {"row_depth": 128, "banks": 1, "weight_depth": 512, "column_depth": 128},
-            {"MULT18X18D": 2, "DP16KD": 8},
+            {"MULT18X18D": 2, "DP16KD": 6},
             id="ecp5 initial contents",
         ),
         # Two for the codebooks and five for the queues are Yosys's choice.
@@ -52,7 +52,7 @@ HARD = "MULT18X18D|DP16KD|SB_MAC16|SB_RAM40_4K|SB_SPRAM256KA"
             True,
             False,
             {"banks": 1},
-            {"SB_RAM40_4K": 28},
+            {"SB_RAM40_4K": 24},
             id="ice40 initial contents",
         ),
         # Weights in SPRAM, which a program has to be loaded into.
@@ -61,7 +61,7 @@ HARD = "MULT18X18D|DP16KD|SB_MAC16|SB_RAM40_4K|SB_SPRAM256KA"
             False,
             True,
             {"banks": 1, "weight_depth": 1024},
-            {"SB_MAC16": 2, "SB_SPRAM256KA": 2, "SB_RAM40_4K": 23},
+            {"SB_MAC16": 2, "SB_SPRAM256KA": 2, "SB_RAM40_4K": 13},
             id="ice40up loaded",
         ),
     ],
