@@ -11,8 +11,8 @@ counted. Nothing is estimated but by the cycle model, which stands beside it.
 - MLPerf Tiny's autoencoder for anomaly detection, pruned to a tenth of its weights. Speed only:
   it is not retrained, and no accuracy is claimed.
 
-MNIST and the autoencoder lie in the folder that SECATEUR_DATA names. Everything takes about
-MINUTES minutes on two cores. The last line is JSON; `--docs docs` writes docs/cycles.md.
+MNIST and the autoencoder lie in the folder that SECATEUR_DATA names. Everything takes tens
+of minutes on two cores. The last line is JSON; `--docs docs` writes docs/cycles.md.
 """
 
 from __future__ import annotations
