@@ -58,15 +58,14 @@ class CobsDecoder(wiring.Component):
         m = Module()
 
         left = Signal(8)  # bytes before the next code
+        is_code = Signal(init=1)  # left == 0
         zero = Signal()  # a zero is implied between this block and the next
         begun = Signal()
         damaged = Signal()
-        is_code = Signal()
         is_end = Signal()
         is_byte = Signal()
         m.d.comb += [
             is_end.eq(self.i.payload.data == 0),
-            is_code.eq(left == 0),
             is_byte.eq(~is_end & (~is_code | zero)),
         ]
 
@@ -85,9 +84,10 @@ class CobsDecoder(wiring.Component):
                     begun.eq(1),
                     damaged.eq(damaged | self.i.payload.error),
                     left.eq(Mux(is_code, self.i.payload.data, left) - 1),
+                    is_code.eq(Mux(is_code, self.i.payload.data == 1, left == 1)),
                 ]
                 with m.If(is_end):
-                    m.d.sync += [left.eq(0), zero.eq(0), begun.eq(0), damaged.eq(0)]
+                    m.d.sync += [left.eq(0), is_code.eq(1), zero.eq(0), begun.eq(0), damaged.eq(0)]
                 with m.Elif(is_code):
                     m.d.sync += zero.eq(self.i.payload.data != FULL)
 

@@ -32,7 +32,7 @@ class FrameReceiver(wiring.Component):
     """Receive a frame to its end, check it, and keep its payload while ``o`` waits.
 
     From a frame's end until its request is taken at ``o``, ``i`` is not ready: the payload stays
-    as it is, and may be read as often as wanted.
+    as it is, and may be read as often as wanted. Bytes are taken in every other cycle.
 
     Parameters
     ----------
@@ -88,13 +88,30 @@ class FrameReceiver(wiring.Component):
         delay = Signal(8 * CRC_SIZE)
         byte = Signal(8)
         taken = Signal()
-        behind = Signal()
         wide = place.as_signed()
+        # What a place means is known a cycle later; until then no byte is taken.
+        known = Signal()
+        is_first = Signal()
+        is_command = Signal()
+        is_sequence = Signal()
+        counts = Signal()  # for the CRC
+        ahead = Signal()
+        behind = Signal()
+        differs = Signal()
         m.d.comb += [
-            self.i.ready.eq(~self.o.valid),
+            self.i.ready.eq(~self.o.valid & known),
             taken.eq(self.i.valid & self.i.ready),
             byte.eq(delay[:8]),
+        ]
+        m.d.sync += [
+            known.eq(~taken & ~(self.o.valid & self.o.ready)),
+            is_first.eq(wide == first),
+            is_command.eq(wide == -2),
+            is_sequence.eq(wide == -1),
+            counts.eq(wide >= -REQUEST.size),
+            ahead.eq(wide < 0),
             behind.eq(place[bits:] == 0b01),
+            differs.eq(check.crc != delay),
         ]
         oversized = Signal()
         with m.If(taken & ~self.i.payload.end):
@@ -103,16 +120,16 @@ class FrameReceiver(wiring.Component):
                 m.d.sync += place.eq(place + 1)
             with m.Else():
                 m.d.sync += oversized.eq(1)
-            with m.If(wide == -2):
+            with m.If(is_command):
                 m.d.sync += self.o.payload.command.eq(byte)
-            with m.If(wide == -1):
+            with m.If(is_sequence):
                 m.d.sync += self.o.payload.sequence.eq(byte)
 
         lane = place[: (self.word_size - 1).bit_length()]
         m.d.comb += [
             check.data.eq(byte),
-            check.valid.eq(taken & ~self.i.payload.end & (wide >= -REQUEST.size)),
-            restart.eq(wide == first),
+            check.valid.eq(taken & ~self.i.payload.end & counts),
+            restart.eq(is_first),
             payload.write_address.eq(place[:bits] >> len(lane)),
             payload.write_data.eq(byte.replicate(self.word_size)),
         ]
@@ -127,7 +144,7 @@ class FrameReceiver(wiring.Component):
                 self.o.payload.length.eq(place),
                 self.o.payload.code.eq(Mux(oversized, Code.OVERSIZED, Code.OK)),
             ]
-            with m.If(self.i.payload.error | (wide < 0) | (check.crc != delay)):
+            with m.If(self.i.payload.error | ahead | differs):
                 m.d.sync += [
                     self.o.payload.code.eq(Code.DAMAGED),
                     self.o.payload.command.eq(0),

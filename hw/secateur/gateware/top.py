@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.errors import BadInputError
+from secateur.gateware.buffer import StreamBuffer
 from secateur.gateware.cobs import CobsDecoder, CobsEncoder
 from secateur.gateware.engine import Engine, status_layout
 from secateur.gateware.frame import FrameReceiver, FrameSender
@@ -109,24 +110,30 @@ class Top(wiring.Component):
         m.submodules.encoder = encoder = CobsEncoder()
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
 
+        def connect(source: stream.Interface, sink: stream.Interface) -> None:
+            """Connect with a register between them."""
+            m.submodules += (buffer := StreamBuffer(source.payload.shape()))
+            wiring.connect(m, source, buffer.i)
+            wiring.connect(m, buffer.o, sink)
+
         # Requests.
         m.d.comb += receiver.rx.eq(self.rx)
         wiring.connect(m, receiver.o, decoder.i)
-        wiring.connect(m, decoder.o, frames.i)
+        connect(decoder.o, frames.i)
         wiring.connect(m, frames.o, terminal.i)
         wiring.connect(m, frames.i_read, terminal.o_read)
         wiring.connect(m, frames.o_byte, terminal.i_byte)
         wiring.connect(m, frames.o_word, terminal.i_word)
 
         # Engine.
-        wiring.connect(m, terminal.o_load, engine.i_load)
+        connect(terminal.o_load, engine.i_load)
         wiring.connect(m, terminal.o_x, engine.i_x)
         wiring.connect(m, engine.o_y, terminal.i_y)
         m.d.comb += [terminal.status.eq(engine.status), self.status.eq(engine.status)]
 
         # Responses.
         wiring.connect(m, terminal.o, sender.i)
-        wiring.connect(m, sender.o, encoder.i)
+        connect(sender.o, encoder.i)
         wiring.connect(m, encoder.o, transmitter.i)
         m.d.comb += self.tx.eq(transmitter.tx)
         return m
