@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from secateur.format import Section, memories
 from secateur.gateware.column import IN_FLIGHT, slice_layout
-from secateur.gateware.drain import Drain
+from secateur.gateware.drain import drain_room
 from secateur.protocol import word_size
 from secateur.technology.blocks import BlockRam
 from secateur.technology.distributed import BITS, WORDS
@@ -138,11 +138,8 @@ def engine_memories(spec: EngineSpec, device: Device | None = None) -> Iterator[
         count=spec.pes * spec.accumulator_memories,
     )
     yield queue(spec)
-    # Not a component, which Amaranth would miss in a design.
-    drain = object.__new__(Drain)
-    drain.spec = spec
     results = spec.drain_lanes * spec.activation_width
-    yield Memories(depth=drain.room - 1, width=results, made_by="")
+    yield Memories(depth=drain_room(spec) - 1, width=results, made_by="")
     if spec.codebook_bits:
         yield Memories(
             depth=spec.jobs << spec.codebook_bits,

@@ -98,6 +98,8 @@ class _Machine:
         self.flying, self.undrained, self.waiting, self.outputs, self.complete = register(5)
         self.launched, self.resumed, self.handed_on, self.completed = register(4)
         self.pending = np.zeros((engines, spec.jobs, 2), dtype=np.int64)
+        self.known = self._known()
+        self.new = np.zeros(engines, dtype=bool)
         self.next_layer, self.next_input, self.next_tag = register(3)
         (self.chosen,) = register(1, NEVER)  # the cycle from which on it can start
         # The jobs under way, by tag: when the walk started and the products
@@ -109,6 +111,8 @@ class _Machine:
         (self.drain_tag,) = register(1)
         (self.drain_start,) = register(1, NEVER)
         self.draining = np.zeros(engines, dtype=bool)
+        self.landing, self.finishing = np.zeros((2, engines), dtype=bool)  # a job drained
+        self.stored = np.zeros(engines, dtype=bool)  # all products of the next job, a cycle late
 
     @property
     def finished(self) -> bool:
@@ -156,12 +160,13 @@ class _Machine:
 
     def _choose(self, standing: NDArray[np.bool_], x_begun: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Choose the next job of engines that have none; return which did."""
-        may = (self.chosen == NEVER) & (self.undrained != self.work.spec.jobs)
-        free = self.flying != self.work.spec.jobs
-        new = free & (self.complete > 0)
+        free_tag, free, any_input, any_output = self.known
+        may = (self.chosen == NEVER) & free_tag
+        new, self.new = self.new, free & any_input
         stream = standing & free & x_begun & (self.waiting == 0)
-        resume = may & (self.waiting > 0) & ((self.outputs > 0) | (standing & ~new))
+        resume = may & (self.waiting > 0) & (any_output | (standing & ~new))
         launch = may & ~resume & (new | stream)
+        self.known = self._known()
         self.flying += launch
         self.complete -= launch
         self.waiting -= resume
@@ -177,6 +182,11 @@ class _Machine:
         self.next_input[engine], self.next_layer[engine] = oldest.T
         self.resumed += resume
         return np.flatnonzero(resume | launch)
+
+    def _known(self) -> tuple[NDArray[np.bool_], ...]:
+        """Tell choices of the next cycle: room for a job, for an inference; any x, any output."""
+        jobs = self.work.spec.jobs
+        return self.undrained != jobs, self.flying != jobs, self.complete > 0, self.outputs > 0
 
     def _start(self, standing: NDArray[np.bool_]) -> None:
         """Start the walk of the job chosen, once the walker stands and the job is prepared."""
@@ -202,6 +212,14 @@ class _Machine:
 
     def _drain(self, delivered: NDArray[np.bool_]) -> None:
         """End the drain of a job, or begin that of the next one."""
+        products = np.take_along_axis(self.products, self.drain_tag[:, None], axis=1)[:, 0]
+        stored = products <= self.cycle
+        # It counts a cycle later.
+        self.undrained -= self.landing | self.finishing
+        self.flying -= self.landing
+        self.landed += self.landing
+        self.outputs += self.finishing
+        self.landing, self.finishing = landing, finishing = np.zeros((2, len(stored)), dtype=bool)
         engine = np.flatnonzero(delivered)
         if engine.size:
             tag = self.drain_tag[engine]
@@ -211,14 +229,12 @@ class _Machine:
             )
             self.draining[engine] = False
             self.drain_tag[engine] = (tag + 1) % self.work.spec.jobs
-            self.undrained[engine] -= 1
-            self.flying[engine] -= layer == self.last
-            self.landed[engine] += layer == self.last
-            self.outputs[engine] += layer != self.last
+            landing[engine] = layer == self.last
+            finishing[engine] = layer != self.last
 
-        products = np.take_along_axis(self.products, self.drain_tag[:, None], axis=1)[:, 0]
         idle = ~self.draining & ~delivered & (self.drain_start == NEVER)
-        engine = np.flatnonzero(idle & (products <= self.cycle))
+        engine = np.flatnonzero(idle & self.stored)
+        self.stored = stored
         self.products[engine, self.drain_tag[engine]] = NEVER
         self.drain_start[engine] = self.cycle + DRAIN_SETUP
         # It reads the layer table, which another job's preparation may have been about to read.

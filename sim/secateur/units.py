@@ -15,7 +15,7 @@ import numpy as np
 
 from secateur.gateware.accumulate import Accumulator
 from secateur.gateware.column import IN_FLIGHT
-from secateur.gateware.drain import Drain
+from secateur.gateware.drain import drain_latencies, drain_room, drain_rounds
 from secateur.gateware.pe import ProcessingElement
 from secateur.gateware.walk import Walker
 
@@ -33,7 +33,7 @@ COUNT, END, TAG = (1 << 13) - 1, 1 << 13, 14
 TO_QUEUE, IN_QUEUE = Walker.LATENCY + 1, 2
 #: Cycles from the last address of a job in a PE to that in which the control knows of it: those of
 #: the pipeline, the PE's bit, and the register in which those of all PEs meet.
-TO_ENDED = ProcessingElement.HELD + Accumulator.LATENCY + 2
+TO_ENDED = ProcessingElement.LATENCY + Accumulator.LATENCY + 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +83,7 @@ class ProcessingElements:
     Attributes
     ----------
     room : bool[engines]
-        No queue was fuller than it should be in the cycle before.
+        No queue was fuller than it should be two cycles before.
     """
 
     def __init__(self, work: Work) -> None:
@@ -94,11 +94,13 @@ class ProcessingElements:
         self.ring = np.zeros(engines * pes * size, dtype=np.int32)
         self.first = np.arange(engines * pes).reshape(engines, pes) * size
         self.mask = size - 1
-        self.head = np.zeros((engines, pes), dtype=np.int64)
+        self.head = self.counted = np.zeros((engines, pes), dtype=np.int64)
         self.tail = np.zeros((engines, pes), dtype=np.int64)
         self.ready_tail = self.tail.copy()  # what is old enough to be taken
         self.current = np.zeros((engines, pes), dtype=np.int32)
-        self.room = np.ones(engines, dtype=bool)
+        self.room = self.filled = np.ones(engines, dtype=bool)
+        none = np.zeros(engines, dtype=bool)
+        self.hold = Hold(none, none)  # of the cycle before, which is when it counts
         self.flight: deque[Visit] = deque()
         self.left = np.full((engines, self.jobs), pes)  # PEs that have not ended the tag's job
 
@@ -107,6 +109,7 @@ class ProcessingElements:
         spec, current = self.work.spec, self.current
         single = (current & COUNT) <= 1  # nothing of the column is left after this cycle
         go = np.broadcast_to(True, current.shape)
+        hold, self.hold = self.hold, hold
         if hold.valid.any():
             same = True
             if spec.accumulator_memories == 2:
@@ -118,12 +121,14 @@ class ProcessingElements:
         take = free & (self.ready_tail > self.head)
         queued = self.ring.take(self.first + (self.head & self.mask))
         self.current = np.where(free, queued * take, current - go).astype(np.int32)
-        self.room = (self.tail - self.head <= spec.queue_depth).all(axis=1)
-        self.head += take
+        counted, self.counted = self.counted, self.head  # of what left, what `room` knows of
+        self.head = self.head + take
         self.ready_tail = self.tail.copy()
         self.flight.append(visit)
         if len(self.flight) > TO_QUEUE:
             self._queue(self.flight.popleft())
+        self.room = self.filled
+        self.filled = (self.tail - counted <= spec.queue_depth).all(axis=1)
 
         if not ending.any():
             none = np.empty(0, dtype=np.int64)
@@ -161,9 +166,8 @@ class Drains:
 
     def __init__(self, work: Work) -> None:
         spec, engines = work.spec, len(work.active)
-        drain = Drain(spec)
-        self.parts, self.rounds = spec.lanes // spec.drain_lanes, drain.rounds
-        self.free = np.full(engines, drain.room)
+        self.parts, self.rounds = spec.lanes // spec.drain_lanes, drain_rounds(spec)
+        self.free = np.full(engines, drain_room(spec))
         self.rows_left, self.round, self.part, self.rows = np.zeros((4, engines), dtype=np.int64)
         self.words_left = np.zeros(engines, dtype=np.int64)
         self.tag = np.zeros(engines, dtype=np.int64)
@@ -171,7 +175,7 @@ class Drains:
         self.hold = Hold(np.zeros(engines, dtype=bool), self.tag)
         # Rows read in each of the cycles before; the queue at the end has an output register.
         none = np.zeros(engines, dtype=bool)
-        self.flight = deque([none] * (drain.latencies["o"] + IN_QUEUE))
+        self.flight = deque([none] * (drain_latencies(spec)["o"] + IN_QUEUE))
 
     def start(
         self,

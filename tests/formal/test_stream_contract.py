@@ -13,9 +13,10 @@ from amaranth.lib.wiring import In, Out
 
 from secateur.bench.formal import assert_stream_contract
 from secateur.engine import EngineSpec
+from secateur.gateware.buffer import StreamBuffer
 from secateur.gateware.cobs import CobsDecoder, CobsEncoder
 from secateur.gateware.column import ColumnQueue
-from secateur.gateware.drain import Drain
+from secateur.gateware.drain import Drain, drain_latencies
 from secateur.gateware.frame import FrameReceiver, FrameSender
 from secateur.gateware.payload import PayloadBuffer
 from secateur.gateware.respond import Responder
@@ -47,7 +48,7 @@ SPEC = EngineSpec(
     banks=1,
 )
 #: Cycles of a drain until two words wait at its output.
-DRAIN_STEPS = Drain(SPEC).latencies["o"] + 6
+DRAIN_STEPS = drain_latencies(SPEC)["o"] + 6
 
 
 def well_started(m: Module, dut: Any) -> None:
@@ -73,6 +74,7 @@ def well_started(m: Module, dut: Any) -> None:
     [
         pytest.param(lambda: Drain(SPEC), well_started, "bounded", id="drain"),
         pytest.param(lambda: ColumnQueue(SPEC), None, "proved", id="column"),
+        pytest.param(lambda: StreamBuffer(2), None, "proved", id="buffer"),
         pytest.param(CobsDecoder, None, "proved", id="cobs decoder"),
         pytest.param(CobsEncoder, None, "proved", id="cobs encoder"),
         pytest.param(lambda: FrameReceiver(8, word_size=2), None, "proved", id="frame receiver"),

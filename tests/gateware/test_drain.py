@@ -16,7 +16,7 @@ from secateur.bench.stream import plain
 from secateur.engine import EngineSpec
 from secateur.fixed import NumberFormat, Requant
 from secateur.gateware.accumulate import Accumulator
-from secateur.gateware.drain import Drain
+from secateur.gateware.drain import Drain, drain_latencies, drain_room
 from secateur.gateware.pe import ProcessingElement
 from secateur.technology import Memory
 
@@ -231,7 +231,7 @@ def test_rows(pes: int, lanes: int, sink: float, memories: int) -> None:
         # `drain_lanes` rows a cycle, and the first word always as early.
         assert {b - a for mine in cycles for a, b in itertools.pairwise(mine)} <= {parts}
         assert len({mine[0] for mine in cycles}) == 1
-        assert 0 < cycles[0][0] - Drain(spec).latencies["o"] - parts < 4
+        assert 0 < cycles[0][0] - drain_latencies(spec)["o"] - parts < 4
 
 
 @pytest.mark.parametrize(("activation", "accumulator"), [(4, 9), (8, 24), (12, 33), (16, 48)])
@@ -265,7 +265,7 @@ def test_one_stall_in_every_cycle(pes: int, lanes: int) -> None:
     words = 7 * lanes // spec.drain_lanes
     layers = []
     for length in (1, 3, 60):
-        for at in range(0, Drain(spec).latencies["o"] + 12, 1 + 3 * (length == 60)):
+        for at in range(0, drain_latencies(spec)["o"] + 12, 1 + 3 * (length == 60)):
             layer = random_layer(spec, rng, min(words, spec.groups * 16 // lanes), last=at % 2 == 0)
             layers.append((
                 layer,
@@ -278,7 +278,7 @@ def test_rows_that_wait_are_not_lost() -> None:
     """A long output that is held up as long as all fit that may wait, and longer."""
     spec = EngineSpec(pes=4, lanes=1, row_depth=32, bias_depth=128)
     rng = random.Random(2)
-    room = Drain(spec).room
+    room = drain_room(spec)
     assert room < 128
     layers = [random_layer(spec, rng, 128, last=last) for last in (True, False)]
     for share in (lambda cycle: cycle > 300, lambda cycle: cycle % (room + 3) > room):

@@ -361,7 +361,7 @@ def test_damaged_bytes_are_never_committed() -> None:
                 error = refusal.error
             except IncompleteImageError:
                 incomplete = True
-            got = await bench.send(image, drain=3)
+            got = await bench.send(image, drain=5)
             assert (got.error, got.loading) == (error, incomplete), image
             assert bool(got.commits) == (size > 0 and image[:size] == good), image
             errors.add(error)

@@ -29,7 +29,7 @@ ROOM_TO_VISIT = 1 + Walker.LATENCY
 #: Cycles from a column until the address of its first entry is read, until that is multiplied,
 #: and from a multiplication until `ended` says that its sum is stored.
 TO_ADDRESS = ColumnQueue.LATENCY + 1
-TO_PRODUCT = TO_ADDRESS + ProcessingElement.HELD
+TO_PRODUCT = TO_ADDRESS + ProcessingElement.LATENCY
 TO_ENDED = Accumulator.LATENCY + 1
 #: Cycles from `hold` until the slot's sum is captured, and until it is cleared.
 TO_CAPTURE = ProcessingElement.HELD + Accumulator.DRAINED
@@ -150,12 +150,12 @@ def schedule(spec: EngineSpec, visits: list[Visit], held: dict[int, int]) -> Tra
             while held.get(cycle) == visit.tag % spec.accumulator_memories:
                 cycle += 1
             if weight is not None:
-                at = cycle + ProcessingElement.HELD
+                at = cycle + ProcessingElement.LATENCY
                 trace.products.append(Product(at, visit.tag, weight != 0))
             cycle += 1
         free = cycle
         if visit.end:
-            trace.ended.append((free - 1 + ProcessingElement.HELD + TO_ENDED, visit.tag))
+            trace.ended.append((free - 1 + ProcessingElement.LATENCY + TO_ENDED, visit.tag))
     return trace
 
 
@@ -278,7 +278,9 @@ class Bench:
             tag = self.finished[0]
             memory = tag % memories
             row = self.rows.popleft()
-            self.held[self.now] = memory
+            # What is held is an address.
+            held = self.now + ProcessingElement.HELD - ProcessingElement.LATENCY
+            self.held[held] = memory
             self.slots[self.now + ProcessingElement.HELD] = (row, tag)
             self.captures[self.now + TO_CAPTURE] = (memory, self.running[tag].sums[row])
             self.clears[self.now + TO_CLEAR] = (row, tag)

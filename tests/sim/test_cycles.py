@@ -16,7 +16,7 @@ from secateur.fixed import NumberFormat, Requant
 from secateur.format import Section
 from secateur.gateware.accumulate import Accumulator
 from secateur.gateware.column import ColumnQueue
-from secateur.gateware.drain import Drain
+from secateur.gateware.drain import drain_latencies
 from secateur.gateware.pe import ProcessingElement
 from secateur.gateware.walk import Walker
 from secateur.image import read_image
@@ -185,8 +185,8 @@ def test_measured_equals_modelled(
     # A walk begins when the one before has ended, and every word is passed once.
     assert (alone.layers[:, :, 1] == words).all()
     assert (alone.layers[:, :, 1:4].sum(axis=2) < alone.layers[:, :, 0]).all()
-    # The engine knows of x a cycle after it has come, and of the last y a cycle after it has gone.
-    assert alone.busy.tolist() == latency.tolist()
+    # The engine knows of x a cycle after it has come, of the last y two cycles after it has gone.
+    assert alone.busy.tolist() == (latency + 1).tolist()
 
     together = measure(program, x, together=True)
     ended = followed(program, network, x)
@@ -242,9 +242,9 @@ def shortest(program: Program) -> int:
         (1 + 4 + 1)
         # Its columns are queued and taken; its products are stored, and all know.
         + (Walker.LATENCY + ColumnQueue.LATENCY)
-        + (1 + ProcessingElement.HELD + Accumulator.LATENCY + 2)
+        + (1 + ProcessingElement.LATENCY + Accumulator.LATENCY + 3)
         # The drain reads the table; the rows are read, added and requantised.
-        + (3 + 1 + Drain(program.spec).latencies["o"])
+        + (3 + 1 + drain_latencies(program.spec)["o"])
         # They wait; both ends count.
         + (2 + 1)
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
+import itertools
 from typing import TYPE_CHECKING
 
 from amaranth import *
@@ -64,8 +63,8 @@ class Accumulator(wiring.Component):
         The sum captured last.
     """
 
-    #: Cycles from a product until its sum is being stored: multiplier, adder.
-    LATENCY = 3
+    #: Cycles from a product until its sum is being stored: a register, multiplier, adder.
+    LATENCY = 4
     #: Cycles from a slot's number until its sum can be captured: the memory.
     DRAINED = 2
 
@@ -104,64 +103,67 @@ class Accumulator(wiring.Component):
         def memory_of(slot: data.View) -> Value:
             return slot.tag[: (count - 1).bit_length()]
 
-        # Cycle 0: multiply, and read the accumulator.
+        # Cycle 0: read the accumulator. The operands wait for a cycle, since it takes longer.
         m.submodules.multiplier = multiplier = self.technology.multiplier(
             spec.weight_width, spec.activation_width + 1
         )
-        m.d.comb += [multiplier.a.eq(self.weight), multiplier.b.eq(self.value)]
-        valid = [self.valid] + [Signal(name=f"valid_{cycle}") for cycle in (1, 2, 3)]
-        slot = [self.slot] + [Signal.like(self.slot, name=f"slot_{cycle}") for cycle in (1, 2, 3)]
-        for cycle in range(3):
-            m.d.sync += [valid[cycle + 1].eq(valid[cycle]), slot[cycle + 1].eq(slot[cycle])]
-        # What the memory reads now misses the sums of the three products before this one.
-        near = Signal()
-        middle = Signal()
-        far = Signal()
+        m.d.sync += [multiplier.a.eq(self.weight), multiplier.b.eq(self.value)]
+        cycles = range(1, self.LATENCY + 1)
+        valid = [self.valid, *(Signal(name=f"valid_{cycle}") for cycle in cycles)]
+        slot = [self.slot, *(Signal.like(self.slot, name=f"slot_{cycle}") for cycle in cycles)]
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(valid)]
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(slot)]
+        # What the memory reads now misses the sums of the four products before this one.
+        hits = [None, *(Signal(name=f"hit_{ahead}") for ahead in cycles)]
         m.d.sync += [
-            hit.eq(valid[ahead] & (Value.cast(slot[ahead]) == Value.cast(self.slot)))
-            for ahead, hit in ((1, near), (2, middle), (3, far))
+            hits[ahead].eq(valid[ahead] & (Value.cast(slot[ahead]) == Value.cast(self.slot)))
+            for ahead in cycles
         ]
 
-        # Cycle 1: two of the three are known by now, and which memory holds the sum, if any.
-        total = Signal(shape)  # in cycle 3 of each product
-        before = Signal(shape)  # likewise, of the one before
-        kept = Signal(shape)  # zero where it is not needed
-        near_2 = Signal()
-        use = Signal(count)
+        # Cycle 1: the two that are known by now.
+        total = Signal(shape, reset_less=True)  # in cycle 4 of each product
+        before = Signal(shape, reset_less=True)  # likewise, of the one before
+        kept = Signal(shape, reset_less=True)  # zero where it is not needed
+        unused = Signal()
+        late_hits = Signal(2)
         m.d.sync += [
             before.eq(total),
-            kept.eq(Mux(middle, total, before)),
-            near_2.eq(near),
-            *(
-                each.eq(~middle & ~far & (memory_of(slot[1]) == index))
-                for index, each in enumerate(use)
+            kept.eq(
+                (total & hits[3].replicate(len(total)))
+                | (before & (hits[4] & ~hits[3]).replicate(len(total)))
             ),
+            late_hits.eq(Cat(hits[1], hits[2])),
+            unused.eq(hits[2] | hits[3] | hits[4]),
         ]
-        with m.If(~middle & ~far):
-            m.d.sync += kept.eq(0)
 
-        # Cycle 2: add. The width holds every partial sum of the program: nothing wraps.
-        read = [
-            ram.read_word & each.replicate(len(total))
-            for ram, each in zip(memories, use, strict=True)
+        # Cycle 2: one more, and what the memory has read.
+        forwarded = Signal(shape, reset_less=True)
+        stored = Signal(shape, reset_less=True)
+        newest = Signal()
+        m.d.sync += [
+            forwarded.eq(Mux(late_hits[1], total, kept)),
+            stored.eq(Array(ram.read_word for ram in memories)[memory_of(slot[2])]),
+            newest.eq(late_hits[0]),
         ]
-        summand = Signal(shape)
-        m.d.comb += summand.eq(Mux(near_2, total, reduce(or_, read, kept)))
-        m.d.sync += total.eq(summand + multiplier.product)
+        with m.If(unused):
+            m.d.sync += stored.eq(0)
+
+        # Cycle 3: add. The width holds every partial sum of the program: nothing wraps.
+        m.d.sync += total.eq(Mux(newest, total, forwarded | stored) + multiplier.product)
         if count == 1:
-            with m.If(~valid[2]):
+            with m.If(~valid[3]):
                 m.d.sync += total.eq(0)
 
-        # Cycle 3: store. In a cycle without a product, a slot may be cleared.
+        # Cycle 4: store. In a cycle without a product, a slot may be cleared.
         captured = []
         for index, ram in enumerate(memories):
             m.submodules[f"sums_{index}"] = ram
             mine = Signal(2, name=f"mine_{index}")  # reads, writes
             m.d.comb += [
                 mine[0].eq(valid[0] & (memory_of(slot[0]) == index)),
-                mine[1].eq(valid[3] & (memory_of(slot[3]) == index)),
+                mine[1].eq(valid[4] & (memory_of(slot[4]) == index)),
                 ram.read_address.eq(Mux(mine[0], address(slot[0]), address(self.drained.slot))),
-                ram.write_address.eq(Mux(mine[1], address(slot[3]), address(self.drained.cleared))),
+                ram.write_address.eq(Mux(mine[1], address(slot[4]), address(self.drained.cleared))),
                 ram.write_word.eq(total if count == 1 else Mux(mine[1], total, 0)),
                 ram.write_enable.eq(mine[1] | self.drained.clear[index]),
             ]

@@ -55,7 +55,7 @@ class ColumnQueue(wiring.Component):
     count : In(spec.count_width)
         Entries of this PE in it.
     room : Out(1)
-        ``IN_FLIGHT`` more columns can be taken.
+        ``IN_FLIGHT`` more columns can be taken. A column that leaves counts for two more cycles.
     o : Out(stream.Signature(slice_layout(spec)))
         Queued columns.
     """
@@ -75,7 +75,7 @@ class ColumnQueue(wiring.Component):
             "visit": In(1),
             "i": In(visit_layout(spec)),
             "count": In(spec.count_width),
-            "room": Out(1),
+            "room": Out(1, init=1),  # pyright: ignore[reportCallIssue]
             "o": Out(stream.Signature(slice_layout(spec))),
         })
 
@@ -111,11 +111,17 @@ class ColumnQueue(wiring.Component):
 
         # From cycle 3 on: out of it.
         level = Signal(range(depth + 1))
+        left = Signal()
+        limit = self.spec.queue_depth
         m.d.comb += [
             Value.cast(self.o.payload).eq(queue.r_data),
             self.o.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.o.ready),
-            self.room.eq(level <= self.spec.queue_depth),
         ]
-        m.d.sync += level.eq(level + push - (self.o.valid & self.o.ready))
+        m.d.sync += [
+            # What leaves counts a cycle late.
+            left.eq(self.o.valid & self.o.ready),
+            level.eq(level + push - left),
+            self.room.eq((level < limit) | ((level == limit) & ~push)),
+        ]
         return m

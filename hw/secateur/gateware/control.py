@@ -173,10 +173,12 @@ class Control(wiring.Component):
         quiet = Signal()
         # A cycle late, which shortens the way to x: programs change once no x can begin any more.
         closed = Signal()
-        m.d.sync += closed.eq(self.commit | (self.begin if spec.banks == 1 else 0))
+        m.d.sync += [
+            closed.eq(self.commit | (self.begin if spec.banks == 1 else 0)),
+            quiet.eq((flying == 0) & ~self.x_begun & closed),
+        ]
         may_begin = Signal()
         m.d.comb += [
-            quiet.eq((flying == 0) & ~self.x_begun & closed),
             self.running.eq(flying != 0),
             self.loaded.eq(loaded),
             self.bank.eq(bank),
@@ -201,21 +203,36 @@ class Control(wiring.Component):
         resume = Signal()  # choose the oldest that waits
         launch = Signal()  # choose a new inference
         hand_on = Signal()  # a chosen job's output will be another's input
-        finished = Signal()  # a hidden layer's output is complete
-        landed = Signal()  # a last layer's output is delivered
-        # What was chosen counts a cycle later, long before the next choice.
+        finished = Signal()  # a hidden layer's output was completed in the cycle before
+        landed = Signal()  # a last layer's output was delivered then
+        # What was chosen counts a cycle later, and what the counts say is known two later: before
+        # the next choice.
         resumed = Signal()
         launched = Signal()
+        none_waiting = Signal(init=1)
+        any_output = Signal()
+        any_input = Signal()
+        free_tag = Signal()
+        free_inference = Signal()
+        new = Signal()
+        waiting_next = Signal.like(waiting)
+        m.d.comb += waiting_next.eq(waiting + hand_on - resumed)
         m.d.sync += [
             resumed.eq(resume),
             launched.eq(launch),
             flying.eq(flying + launched - landed),
             undrained.eq(undrained + (resumed | launched) - (finished | landed)),
-            waiting.eq(waiting + hand_on - resumed),
+            waiting.eq(waiting_next),
+            none_waiting.eq(waiting_next == 0),
             outputs.eq(outputs + finished - resumed),
             inputs.eq(inputs + self.x_complete - launched),
             newest.eq(newest + launched),
             oldest.eq(oldest + resumed),
+            any_output.eq(outputs > 0),
+            any_input.eq(inputs > 0),
+            free_tag.eq(undrained != jobs),
+            free_inference.eq(flying != jobs),
+            new.eq(free_inference & any_input),
         ]
 
         # The next job.
@@ -257,12 +274,11 @@ class Control(wiring.Component):
 
         with m.FSM(name="jobs"):
             with m.State("choose"):
-                m.d.comb += may_begin.eq(self.ready & (undrained != jobs))
+                m.d.comb += may_begin.eq(self.ready & free_tag)
                 with m.If(may_begin):
                     idle = self.walk_done
-                    new = (flying != jobs) & (inputs > 0)
-                    streams = idle & (flying != jobs) & self.x_begun & (waiting == 0)
-                    with m.If((waiting != 0) & ((outputs > 0) | (idle & ~new))):
+                    streams = idle & free_inference & self.x_begun & none_waiting
+                    with m.If(~none_waiting & (any_output | (idle & ~new))):
                         m.d.comb += resume.eq(1)
                         m.d.sync += [
                             inference.eq(pending[oldest]),
@@ -315,10 +331,13 @@ class Control(wiring.Component):
 
         # Draining, in the same order.
         phase = Signal(jobs, init=(1 << jobs) - 1)  # what a tag's bit of every PE will be
+        ended = (phase & self.all_ones) | (~phase & self.all_zeros)
+        stored = Signal()  # a cycle late, all of the next job's products
+        m.d.sync += stored.eq((ended & self.tag_busy).bit_select(self.drain_tag, 1))
+        m.d.sync += [finished.eq(0), landed.eq(0)]
         with m.FSM(name="drain"):
             with m.State("wait"):
-                ended = (phase & self.all_ones) | (~phase & self.all_zeros)
-                with m.If((ended & self.tag_busy).bit_select(self.drain_tag, 1)):
+                with m.If(stored):
                     m.d.comb += drain_reads.eq(1)
                     m.d.sync += phase.eq(phase ^ (1 << self.drain_tag))
                     m.next = "wait layer"
@@ -337,11 +356,9 @@ class Control(wiring.Component):
                 m.next = "draining"
             with m.State("draining"):
                 with m.If(self.drain_done):
-                    m.d.comb += [
+                    m.d.sync += [
                         landed.eq(self.drain_layer.last),
                         finished.eq(~self.drain_layer.last),
-                    ]
-                    m.d.sync += [
                         self.tag_busy.bit_select(self.drain_tag, 1).eq(0),
                         self.drain_tag.eq(self.drain_tag + 1),
                     ]

@@ -21,7 +21,7 @@ from secateur.technology import portable
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
 
-__all__ = ["Drain", "y_stream"]
+__all__ = ["Drain", "drain_latencies", "drain_room", "drain_rounds", "y_stream"]
 
 
 def y_stream(spec: EngineSpec) -> stream.Signature:
@@ -34,13 +34,40 @@ def y_stream(spec: EngineSpec) -> stream.Signature:
     )
 
 
+def drain_rounds(spec: EngineSpec) -> int:
+    """Cycles that the rows of one slot take."""
+    return spec.groups // spec.drain_lanes
+
+
+def drain_latencies(spec: EngineSpec) -> dict[str, int]:
+    """Cycles from the decision to read a row until it reaches each stage of the drain."""
+    hold = 1
+    slot = hold + ProcessingElement.HELD
+    capture = slot + Accumulator.DRAINED
+    chosen = capture + 1 + (drain_rounds(spec) > 1)
+    added = chosen + (spec.lanes - 1).bit_length()
+    return {
+        "hold": hold,
+        "slot": slot,
+        "capture": capture,
+        "clear": slot + Accumulator.LATENCY,
+        "chosen": chosen,
+        "added": added,
+        "o": added + Requantizer.LATENCY,
+    }
+
+
+def drain_room(spec: EngineSpec) -> int:
+    """Rows that wait at the drain's output: enough that they never wait to be read."""
+    return max(16, 1 << (drain_latencies(spec)["o"] + 1).bit_length()) + 1
+
+
 class Drain(wiring.Component):
     """Add the lanes' sums of each row, requantise ``drain_lanes`` rows a cycle, clear them.
 
     The row at position i is accumulator ``i // groups`` of the PEs ``i % groups * lanes`` and
-    following, one in each lane. The first rows are at the output ``LATENCY`` cycles after
-    ``start``. Whatever waits there, nothing before it stands still: rows are read when there is
-    room for them.
+    following, one in each lane. Whatever waits there, nothing before it stands still: rows are
+    read when there is room for them.
 
     Parameters
     ----------
@@ -52,7 +79,7 @@ class Drain(wiring.Component):
     start : In(1)
         Strobe: begin with the job below. Only while ``done``.
     tag, layer : In(range(spec.jobs)), In(layer table word)
-        Held from ``start`` until ``done``.
+        Held from ``start`` until ``done``; ``rows_words`` is at least 1.
     clear, clear_address : In(1), In(slot_layout(spec))
         Clear the accumulators of this number in all memories. Only while ``done``.
     hold, drained : Out(hold_layout(spec)), Out(drained_layout(spec))
@@ -99,57 +126,34 @@ class Drain(wiring.Component):
             "biases": In(struct(kinds[Section.BIASES].record)),
             "hidden": Out(x_stream(spec)),
             "o": Out(y_stream(spec)),
-            "done": Out(1),
+            "done": Out(1, init=1),  # pyright: ignore[reportCallIssue]
         })
-
-    @property
-    def rounds(self) -> int:
-        """Cycles that the rows of one slot take."""
-        return self.spec.groups // self.spec.drain_lanes
-
-    @property
-    def latencies(self) -> dict[str, int]:
-        """Cycles from the decision to read a row until it reaches each stage."""
-        hold = 1
-        slot = hold + ProcessingElement.HELD
-        capture = slot + Accumulator.DRAINED
-        chosen = capture + 1 + (self.rounds > 1)
-        added = chosen + (self.spec.lanes - 1).bit_length()
-        return {
-            "hold": hold,
-            "slot": slot,
-            "capture": capture,
-            "clear": slot + Accumulator.LATENCY,
-            "chosen": chosen,
-            "added": added,
-            "o": added + Requantizer.LATENCY,
-        }
-
-    @property
-    def room(self) -> int:
-        """Rows that wait at the output: enough that they never wait to be read."""
-        return max(16, 1 << (self.latencies["o"] + 1).bit_length()) + 1
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec, layer = self.spec, self.layer
         lanes, width = spec.drain_lanes, spec.activation_width
         parts = spec.lanes // lanes  # of a word
-        at = self.latencies
+        at, rounds, room = drain_latencies(spec), drain_rounds(spec), drain_room(spec)
 
         # Cycle 0: read the next rows? `left` counts them, `free` the room for them.
         left = Signal(len(layer.rows_words) + parts.bit_length() - 1)
         under_way = Signal()  # left != 0
-        free = Signal(range(self.room + 1), init=self.room)
-        round_ = Signal(range(self.rounds))
+        free = Signal(range(room + 1), init=room)
+        any_free = Signal(init=1)  # free != 0
+        round_ = Signal(range(rounds))
         slot = Signal.like(self.drained.slot)
         read = Signal()
         popped = Signal()
-        m.d.comb += read.eq(under_way & (free != 0))
+        m.d.comb += read.eq(under_way & any_free)
         m.d.sync += free.eq(free - read + popped)
+        with m.If(popped):
+            m.d.sync += any_free.eq(1)
+        with m.Elif(read):
+            m.d.sync += any_free.eq(free != 1)
         with m.If(read):
             m.d.sync += [left.eq(left - 1), under_way.eq(left != 1)]
-            with m.If(round_ == self.rounds - 1):
+            with m.If(round_ == rounds - 1):
                 m.d.sync += [round_.eq(0), slot.row.eq(slot.row + 1)]
             with m.Else():
                 m.d.sync += round_.eq(round_ + 1)
@@ -188,8 +192,11 @@ class Drain(wiring.Component):
 
         # The rows of this round, then the sums of their lanes.
         shape = signed(spec.accumulator_width)
-        rounds = [round_, *(Signal.like(round_, name=f"round_{n}") for n in range(1, at["chosen"]))]
-        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(rounds)]
+        counted = [
+            round_,
+            *(Signal.like(round_, name=f"round_{n}") for n in range(1, at["chosen"])),
+        ]
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(counted)]
         bias_stage = at["added"] - portable.Memory.LATENCY
         with m.If(rows[bias_stage]):
             m.d.sync += self.bias_address.eq(self.bias_address + 1)
@@ -198,11 +205,11 @@ class Drain(wiring.Component):
             summands: list[Value] = []
             for column in range(spec.lanes):
                 candidates = [
-                    self.sums[(n * lanes + lane) * spec.lanes + column] for n in range(self.rounds)
+                    self.sums[(n * lanes + lane) * spec.lanes + column] for n in range(rounds)
                 ]
-                if self.rounds > 1:
+                if rounds > 1:
                     chosen = Signal(shape, name=f"chosen_{lane}_{column}")
-                    m.d.sync += chosen.eq(Array(candidates)[rounds[at["chosen"] - 1]])
+                    m.d.sync += chosen.eq(Array(candidates)[counted[at["chosen"] - 1]])
                     candidates = [chosen]
                 summands.append(candidates[0])
             while len(summands) > 1:
@@ -227,7 +234,7 @@ class Drain(wiring.Component):
             ]
 
         # Out: rows wait here until their word goes away.
-        m.submodules.queue = queue = Queue(width=lanes * width, depth=self.room)
+        m.submodules.queue = queue = Queue(width=lanes * width, depth=room)
         word = Signal(spec.lanes * width)
         complete = Signal()  # the queue's rows are a word's last
         taken = Signal()
@@ -243,7 +250,6 @@ class Drain(wiring.Component):
             self.hidden.valid.eq(queue.r_rdy & complete & ~layer.last),
             taken.eq(queue.r_rdy & complete & Mux(layer.last, self.o.ready, self.hidden.ready)),
             queue.r_en.eq(~complete | Mux(layer.last, self.o.ready, self.hidden.ready)),
-            self.done.eq(words_left == 0),
         ]
         if parts == 1:
             m.d.comb += [complete.eq(1), word.eq(queue.r_data)]
@@ -257,12 +263,13 @@ class Drain(wiring.Component):
                     held.eq(word >> (lanes * width)),
                 ]
         with m.If(taken):
-            m.d.sync += words_left.eq(words_left - 1)
+            m.d.sync += [words_left.eq(words_left - 1), self.done.eq(words_left == 1)]
 
         with m.If(self.start):
             m.d.sync += [
                 left.eq(layer.rows_words * parts),
                 under_way.eq(1),
+                self.done.eq(0),
                 words_left.eq(layer.rows_words),
                 round_.eq(0),
                 slot.row.eq(0),

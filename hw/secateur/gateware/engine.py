@@ -40,7 +40,8 @@ def status_layout(spec: EngineSpec) -> data.StructLayout:
         # An image waits for running inferences to end, or the program in use is being prepared.
         "committing": 1,
         "error": Shape.cast(LoadError),  # of the last image
-        "program": 32,  # CRC-32 of the image of the program in use; 0 without one
+        # CRC-32 of the image of the program in use, once it is in use for two cycles; 0 without.
+        "program": 32,
         "input_words": layer["source_words"],  # words of x
         "output_words": layer["rows_words"],  # words of y
     })

@@ -113,8 +113,11 @@ class Loader(wiring.Component):
         # leaves older bytes above it, which nobody looks at.
         word = Signal(largest * 8)
         position = Signal(range(largest))
-        last = Signal(range(largest))  # position of a word's last byte
+        ends = Signal()  # at a word's last byte
+        before_last = Signal(range(largest))  # position of the one before
+        single_byte = Signal()  # there is none
         left = Signal(range(max(kind.depth for kind in kinds.values()) + 1))
+        last = Signal()  # left == 1
         header = data.View(struct(IMAGE_HEADER), word[: IMAGE_HEADER.width])
         section = data.View(struct(SECTION_HEADER), word[: SECTION_HEADER.width])
 
@@ -126,15 +129,23 @@ class Loader(wiring.Component):
             take.eq(self.i.valid & self.i.ready),
             first.eq(self.i.payload.first),
             place.eq(Mux(first, 0, position)),
+        ]
+        # The checksum goes a cycle behind.
+        matches = Signal()
+        m.d.sync += [
+            matches.eq(checksum.match_detected),
             checksum.valid.eq(take),
             checksum.start.eq(take & first),
             checksum.data.eq(self.i.payload.data),
         ]
         word_complete = Signal()
-        m.d.comb += word_complete.eq(take & ~first & (position == last))
+        m.d.comb += word_complete.eq(take & ~first & ends)
         with m.If(take):
             m.d.sync += word.word_select(place, 8).eq(self.i.payload.data)
-            m.d.sync += position.eq(Mux(word_complete, 0, place + 1))
+            m.d.sync += [
+                position.eq(Mux(word_complete, 0, place + 1)),
+                ends.eq(Mux(word_complete, single_byte, position == before_last)),
+            ]
 
         # The cycle after its last byte, a word stands in `word` and is written.
         address = Signal.like(self.write.address)
@@ -154,35 +165,48 @@ class Loader(wiring.Component):
             LoadError.ENGINE: header.fingerprint != self.spec.fingerprint,
         }
         wrongs = Signal(len(wrong))
-        no_pe = Signal(2)  # of the engine's, of those of a memory that they share
+        is_end = Signal()
+        of_kinds = [(Signal(name=f"is_{kind.name.lower()}"), kinds[kind]) for kind in kinds]
+        no_pe = Signal(2)  # of those of a memory that they share, of the engine's
         huge = Signal()
         m.d.sync += [
             wrongs.eq(Cat(wrong.values())),
-            no_pe.eq(Cat(section.pe >= self.spec.pes, section.pe != 0)),
+            is_end.eq(section.section == Section.END),
+            *(
+                each.eq(section.section == kind)
+                for kind, (each, _) in zip(kinds, of_kinds, strict=True)
+            ),
+            no_pe.eq(Cat(section.pe != 0, section.pe >= self.spec.pes)),
             huge.eq(section.count >= 1 << len(left)),
         ]
-        # And three cycles after, what its count is worth.
+        # And three cycles after, what its count is worth. Depths are powers of two.
         less = Signal.like(left)
-        empty = Signal()
-        too_many = Signal()
-        m.d.comb += less.eq(left - 1)
         fewer = Signal.like(left)
+        empty = Signal()
+        single = Signal()
+        too_many = Signal()
+        known = Signal()
+        m.d.comb += less.eq(left - 1)
         m.d.sync += [
+            known.eq(Cat(each & ~no_pe[memory.per_pe] for each, memory in of_kinds).any()),
             fewer.eq(less),
             empty.eq((left == 0) & ~huge),
-            too_many.eq(huge),
+            single.eq(left == 1),
+            too_many.eq(
+                huge | Cat(each & (fewer >= memory.depth) for each, memory in of_kinds).any()
+            ),
         ]
-        with m.Switch(section.section):
-            for kind, memory in kinds.items():
-                with m.Case(kind):
-                    # Depths are powers of two.
-                    m.d.sync += too_many.eq(huge | (fewer >= memory.depth))
+
+        def expect(size: int) -> None:
+            """Have the next words end after so many bytes."""
+            m.d.sync += [before_last.eq(size - 2), single_byte.eq(size == 1), ends.eq(size == 1)]
 
         def receive() -> None:
             """Take bytes; byte 0 of another image outranks whatever was going on."""
             m.d.comb += self.i.ready.eq(1)
             with m.If(take & first):
-                m.d.sync += [last.eq(IMAGE_HEADER.size - 1), self.error.eq(LoadError.NONE)]
+                expect(IMAGE_HEADER.size)
+                m.d.sync += self.error.eq(LoadError.NONE)
                 m.next = "image header"
 
         def refuse(reason: LoadError) -> None:
@@ -204,7 +228,7 @@ class Loader(wiring.Component):
                 with m.If(wrongs == 0):
                     m.d.comb += self.begin.eq(1)
                     with m.If(self.begun):
-                        m.d.sync += last.eq(SECTION_HEADER.size - 1)
+                        expect(SECTION_HEADER.size)
                         m.next = "section header"
                 # The first of them counts: what is assigned last.
                 for index, error in reversed([*enumerate(wrong)]):
@@ -227,37 +251,39 @@ class Loader(wiring.Component):
                     self.write.pe.eq(section.pe),
                     address.eq(0),
                 ]
-                with m.Switch(section.section):
-                    with m.Case(Section.END):
-                        m.d.sync += last.eq(CRC_SIZE - 1)
-                        m.next = "crc"
-                    for kind, memory in kinds.items():
-                        with m.Case(kind):
-                            m.d.sync += last.eq(memory.record.size - 1)
-                            with m.If(no_pe[0 if memory.per_pe else 1]):
-                                refuse(LoadError.SECTION)
-                            with m.Elif(empty):
-                                m.d.sync += last.eq(SECTION_HEADER.size - 1)
-                                m.next = "section header"
-                            with m.Elif(too_many):
-                                refuse(LoadError.SIZE)
-                            with m.Else():
-                                m.next = "words"
-                    with m.Default():
-                        refuse(LoadError.SECTION)
+                with m.If(is_end):
+                    expect(CRC_SIZE)
+                    m.next = "crc"
+                with m.Elif(~known):
+                    refuse(LoadError.SECTION)
+                with m.Elif(empty):
+                    expect(SECTION_HEADER.size)
+                    m.next = "section header"
+                with m.Elif(too_many):
+                    refuse(LoadError.SIZE)
+                with m.Else():
+                    m.d.sync += last.eq(single)
+                    for each, memory in of_kinds:
+                        with m.If(each):
+                            expect(memory.record.size)
+                    m.next = "words"
             with m.State("words"):
                 receive()
                 with m.If(word_complete):
-                    m.d.sync += [self.write_valid.eq(1), left.eq(less)]
-                    with m.If(left == 1):
-                        m.d.sync += last.eq(SECTION_HEADER.size - 1)
+                    m.d.sync += [self.write_valid.eq(1), left.eq(less), last.eq(less == 1)]
+                    with m.If(last):
+                        expect(SECTION_HEADER.size)
                         m.next = "section header"
             with m.State("crc"):
                 receive()
                 with m.If(word_complete):
-                    m.next = "check crc"
+                    m.next = "sum crc"
+            with m.State("sum crc"):
+                m.next = "match crc"
+            with m.State("match crc"):
+                m.next = "check crc"
             with m.State("check crc"):
-                with m.If(checksum.match_detected):
+                with m.If(matches):
                     m.next = "commit"
                 with m.Else():
                     refuse(LoadError.CRC)

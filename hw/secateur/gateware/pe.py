@@ -83,9 +83,10 @@ class ProcessingElement(wiring.Component):
         An entry is being multiplied; its weight is not zero; its job. For measurements.
     """
 
-    #: Cycles from the first that is held to the one in which a slot may be read: the weight memory
-    #: and the entry's decoding lie between them.
-    HELD = 4
+    #: Cycles from an entry's address to its product: the weight memory, and the entry's decoding.
+    LATENCY = 4
+    #: Cycles from `hold` to the one in which a slot may be read: a register, and those.
+    HELD = 1 + LATENCY
 
     visit: Signal
     i: data.View
@@ -165,9 +166,17 @@ class ProcessingElement(wiring.Component):
         active = Signal()
         column = Signal.like(queued)  # with the address of the entry, and how many are left
         held = Signal()
+        holds = Signal(spec.accumulator_memories)
         final = Signal(init=1)  # nothing of the column is left after this cycle
+        # `hold` comes from afar and stops much. Where there is nothing to hold it does not count:
+        # so no two PEs have the same register, and Yosys does not make one of them.
+        some = active | queue.o.valid
+        m.d.sync += [
+            hold.eq(self.hold.valid & (self.hold.memory == index) & some)
+            for index, hold in enumerate(holds)
+        ]
         m.d.comb += [
-            held.eq(self.hold.valid & self._shares(column.tag, self.hold.memory)),
+            held.eq(holds.bit_select(column.tag[: len(holds) - 1], 1)),
             queue.o.ready.eq(~active | (final & ~held)),
         ]
         first = Signal()
@@ -195,7 +204,10 @@ class ProcessingElement(wiring.Component):
             "tag": queued.tag.shape(),
             "end": 1,
         })
-        steps = [Signal(step, name=f"step_{cycle}") for cycle in range(8)]
+        steps = [
+            Signal(step, name=f"step_{cycle}")
+            for cycle in range(self.LATENCY + Accumulator.LATENCY + 1)
+        ]
         m.d.comb += [
             steps[0].valid.eq(active & ~held & (column.count != 0)),
             steps[0].first.eq(first),
@@ -205,23 +217,21 @@ class ProcessingElement(wiring.Component):
         ]
         m.d.sync += [late.eq(early) for early, late in itertools.pairwise(steps)]
 
-        # Cycle 2: the entry arrives from block RAMs that may lie far away.
-        entry = Signal(spec.entry_width, reset_less=True)
-        m.d.sync += entry.eq(weights.read_word)
+        # Cycle 2: the entry arrives from block RAMs that may lie far away, and is taken apart.
+        code = Signal(spec.code_width, reset_less=True)
+        zeros = Signal(spec.index_width, reset_less=True)
+        self._split(m, weights.read_word, steps[1].tag, code, zeros)
 
         # Cycle 3: its row is relative to the one before; its code becomes a weight.
         row = Signal(range(spec.row_depth))
-        code = Signal(spec.code_width)
-        zeros = Signal(spec.index_width)
         skip = Signal.like(row)
-        self._split(m, entry, steps[2].tag, code, zeros)
         m.d.comb += skip.eq(zeros)
         with m.If(steps[3].valid):
             # The row before, or -1, and zeros, and 1.
             m.d.sync += row.eq((row | steps[3].first.replicate(len(row))) - ~skip)
         weight = self._value_of(m, code, steps[3].tag)
 
-        # Cycle 4 to 7: multiply and accumulate.
+        # From cycle 4 on: multiply and accumulate.
         m.d.comb += [
             accumulator.valid.eq(steps[4].valid),
             accumulator.slot.row.eq(row),
@@ -234,16 +244,12 @@ class ProcessingElement(wiring.Component):
             self.multiply.eq(steps[4].valid & (weight != 0)),
             self.working.eq(steps[4].tag),
         ]
-        with m.If(steps[7].end):
-            m.d.sync += self.ended.eq(self.ended ^ (1 << steps[7].tag))
+        with m.If(steps[-1].end):
+            m.d.sync += self.ended.eq(self.ended ^ (1 << steps[-1].tag))
         return m
 
-    def _shares(self, tag: Value, memory: Value) -> Value:
-        """Whether the accumulators of the job ``tag`` lie in ``memory``."""
-        return tag[0] == memory if self.spec.accumulator_memories == 2 else C(1)
-
     def _split(self, m: Module, entry: Value, tag: Value, code: Signal, zeros: Signal) -> None:
-        """Take an entry apart, as the code width of the job ``tag`` says, a cycle later."""
+        """Take an entry apart, as the code width of the job ``tag``, a cycle before, says."""
         widths = self.spec.code_widths
         split = Signal(range(len(widths)))
         if len(widths) > 1:
@@ -251,7 +257,7 @@ class ProcessingElement(wiring.Component):
         for index, width in enumerate(widths):
             direct = entry[:width] if self.spec.codebook_bits else entry[:width].as_signed()
             with m.If(split == index) if len(widths) > 1 else nullcontext():
-                m.d.comb += [code.eq(direct), zeros.eq(entry[width:])]
+                m.d.sync += [code.eq(direct), zeros.eq(entry[width:])]
 
     def _value_of(self, m: Module, code: Signal, tag: Value) -> Value:
         """Turn a code into the weight that it stands for, a cycle later."""

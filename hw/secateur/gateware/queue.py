@@ -60,22 +60,26 @@ class Queue(wiring.Component):
             shape=self.width, depth=words, init=[], attrs={"no_rw_check": "1"}
         )
         write, read = storage.write_port(), storage.read_port(domain="comb")
-        level = Signal(range(words + 1))  # of the memory
-        there = Signal()
+        there = Signal()  # the memory is not empty
         fetch = Signal()
         oldest = Signal(self.width, reset_less=True)
         m.d.comb += [
-            there.eq(level != 0),
             fetch.eq(there & (~self.r_rdy | self.r_en)),
             write.en.eq(self.w_en),
             write.data.eq(self.w_data),
             self.r_data.eq(oldest),
         ]
-        m.d.sync += level.eq(level + self.w_en - fetch)
-        for port, moves in ((write, self.w_en), (read, fetch)):
-            with m.If(moves):
-                m.d.sync += port.addr.eq(Mux(port.addr == words - 1, 0, port.addr + 1))
+
+        def after(address: Value) -> Value:
+            return Mux(address == words - 1, 0, address + 1)
+
+        after_read = Signal.like(read.addr, init=1 % words)  # ahead, to shorten the comparison
+        with m.If(self.w_en):
+            m.d.sync += [write.addr.eq(after(write.addr)), there.eq(1)]
         with m.If(fetch):
+            m.d.sync += [read.addr.eq(after_read), after_read.eq(after(after_read))]
+            with m.If(~self.w_en):
+                m.d.sync += there.eq(after_read != write.addr)
             m.d.sync += [oldest.eq(read.data), self.r_rdy.eq(1)]
         with m.Elif(self.r_en):
             m.d.sync += self.r_rdy.eq(0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from functools import reduce
-from operator import or_
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -48,7 +46,7 @@ class Requantizer(wiring.Component):
         The result's bits, two's complement or unsigned as its ``output_signed`` said.
     """
 
-    LATENCY = 4
+    LATENCY = 5
 
     acc: Signal
     bias: Signal
@@ -87,18 +85,19 @@ class Requantizer(wiring.Component):
         coarse = Signal(signed(1 + max(self.accumulator_width, width + 1)))
 
         # Cycle 2: shift by the rest. Of what is above an activation it is enough to know whether
-        # all bits are the sign.
+        # all bits are the sign. Which of those stay above it is known before.
         step_bits = STEP.bit_length() - 1
         rest = kind[1].shift[:step_bits]
+        stays = Signal(STEP - 1)
         negative = coarse[-1]
         beyond = [
             # The lowest of them may be shifted into the activation.
-            (bit ^ negative) & (rest <= index if index < STEP - 1 else 1)
+            (bit ^ negative) & (stays[index] if index < STEP - 1 else 1)
             for index, bit in enumerate(coarse[width + 1 :])
         ]
         fine = Signal(width + 1)
         fine_negative = Signal()
-        fine_beyond = Signal()
+        fine_beyond = Signal(2)  # the halves
 
         # Cycle 3: round and saturate. Neither bound needs the rounded value: the largest number
         # stays what it is when rounded up, and what lies below the smallest does not get above it.
@@ -106,12 +105,18 @@ class Requantizer(wiring.Component):
         quotient = fine[1:]
         above = Signal()
         below = Signal()
-        last = kind[2]
-        with m.If(last.signed):
-            m.d.comb += above.eq(fine_beyond | quotient[-1] | quotient[:-1].all())
+        saturates = kind[2]
+        with m.If(saturates.signed):
+            m.d.comb += above.eq(fine_beyond.any() | quotient[-1] | quotient[:-1].all())
         with m.Else():
-            m.d.comb += above.eq(fine_beyond | quotient.all())
-        m.d.comb += below.eq(~last.negative | fine_beyond | ~quotient[-1])
+            m.d.comb += above.eq(fine_beyond.any() | quotient.all())
+        m.d.comb += below.eq(~saturates.negative | fine_beyond.any() | ~quotient[-1])
+
+        # Cycle 4: choose.
+        rounded = Signal(width)
+        is_below = Signal()
+        is_above = Signal()
+        last = kind[3]
 
         with m.If(self.enable):
             m.d.sync += [
@@ -124,15 +129,18 @@ class Requantizer(wiring.Component):
                     Cat(C(0, 1), total).as_signed()
                     >> Cat(C(0, step_bits), kind[0].shift[step_bits:])
                 ),
+                stays.eq(Cat(kind[0].shift[:step_bits] <= index for index in range(STEP - 1))),
                 fine.eq(coarse >> rest),
                 fine_negative.eq(negative),
-                fine_beyond.eq(reduce(or_, beyond)),
+                fine_beyond.eq(Cat(Cat(beyond[::2]).any(), Cat(beyond[1::2]).any())),
+                rounded.eq(quotient + fine[0]),
+                is_below.eq(fine_negative & below),
+                is_above.eq(~fine_negative & above),
+                self.o.eq(rounded),
             ]
-            with m.If(fine_negative & below):
+            with m.If(is_below):
                 m.d.sync += self.o.eq(Mux(last.negative, 1 << (width - 1), 0))
-            with m.Elif(~fine_negative & above):
+            with m.Elif(is_above):
                 m.d.sync += self.o.eq(Mux(last.signed, (1 << (width - 1)) - 1, (1 << width) - 1))
-            with m.Else():
-                m.d.sync += self.o.eq(quotient + fine[0])
 
         return m

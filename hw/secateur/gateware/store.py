@@ -98,12 +98,13 @@ class ActivationStore(wiring.Component):
             read = Signal(range(depth), name=f"{name}_read")
             there = Signal(name=f"{name}_any")
             full = Signal(name=f"{name}_full")
-            after_put, after_take = (write + 1)[: len(write)], (read + 1)[: len(read)]
+            # All of this is known a cycle earlier than sums and comparisons would be.
+            after_put = Signal(range(depth), init=1, name=f"{name}_after_put")
+            after_take = Signal(range(depth), init=1, name=f"{name}_after_take")
             with m.If(put):
-                m.d.sync += write.eq(after_put)
+                m.d.sync += [write.eq(after_put), after_put.eq(after_put + 1)]
             with m.If(take):
-                m.d.sync += read.eq(after_take)
-            # Known a cycle earlier than the comparison would be.
+                m.d.sync += [read.eq(after_take), after_take.eq(after_take + 1)]
             with m.If(put & ~take):
                 m.d.sync += [there.eq(1), full.eq(after_put == read)]
             with m.Elif(take & ~put):
@@ -116,6 +117,7 @@ class ActivationStore(wiring.Component):
         hidden_write, hidden_read, hidden_there, hidden_full = queue(
             "hidden", put_hidden, self.take_hidden
         )
+        may_x = Signal()
         left = Signal.like(self.words)  # words of the x after the one that comes
         last = Signal()  # left == 0, or fewer
         inside = Signal()  # an x is incomplete
@@ -123,11 +125,12 @@ class ActivationStore(wiring.Component):
             put_hidden.eq(self.i_hidden.valid & self.i_hidden.ready),
             self.i_hidden.ready.eq(~hidden_full),
             put_x.eq(self.i_x.valid & self.i_x.ready),
-            self.i_x.ready.eq(~x_full & ~put_hidden & (self.open | inside)),
+            may_x.eq(~x_full & (self.open | inside)),
+            self.i_x.ready.eq(may_x & ~put_hidden),
             self.begun.eq(inside | x_there),
             self.x_there.eq(x_there),
             self.hidden_there.eq(hidden_there),
-            ram.write_enable.eq(put_x | put_hidden),
+            ram.write_enable.eq((self.i_x.valid & may_x) | put_hidden),
             ram.write_address.eq(Mux(put_hidden, Cat(hidden_write, 1), Cat(x_write, 0))),
             ram.write_word.eq(
                 Mux(put_hidden, Value.cast(self.i_hidden.payload), Value.cast(self.i_x.payload))
