@@ -62,14 +62,19 @@ def check_range(name: str, value: int) -> None:
 
 
 def default_lanes(pes: int) -> int:
-    """Activations per word for an engine of ``pes`` PEs: at most 4, a power of two dividing it.
+    """Activations per word for an engine of ``pes`` PEs: a power of two that divides it.
+
+    It is the largest one that is not more than the number of row groups.
 
     Examples
     --------
-    >>> [default_lanes(pes) for pes in (1, 2, 3, 4, 6, 16)]
-    [1, 2, 1, 4, 2, 4]
+    >>> [default_lanes(pes) for pes in (1, 2, 3, 4, 6, 8, 16, 64)]
+    [1, 1, 1, 2, 2, 2, 4, 8]
     """
-    return min(4, pes & -pes)
+    lanes = pes & -pes
+    while lanes * lanes > pes:
+        lanes //= 2
+    return lanes
 
 
 @dataclass(frozen=True, kw_only=True)

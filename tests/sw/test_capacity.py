@@ -196,9 +196,9 @@ def test_words_are_those_of_the_inputs_that_are_left(monkeypatch: pytest.MonkeyP
     with torch.no_grad():
         module.get_parameter("0.weight")[:, 21:] = 0
     assert capacity.budget(module, project(engine={"pes": 4}), examples(64)) < 1
-    assert seen == [(DEVICE, 6)]
+    assert seen == [(DEVICE, 11)]
     capacity.budget(perceptron(8, 12, 64), project(engine={"pes": 4}), examples(8))
-    assert seen[1:] == [(DEVICE, 16)]  # the outputs, which are more
+    assert seen[1:] == [(DEVICE, 32)]  # the outputs, which are more
 
 
 def test_images_and_a_flatten_are_taken_as_they_are(words_of_weights: list[int]) -> None:

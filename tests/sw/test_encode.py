@@ -448,9 +448,9 @@ def test_program_describes_the_network():
     ],
 )
 def test_what_is_too_small_is_refused_by_name(fields, message):
-    spec = dataclasses.replace(fit(NET, pes=4), **fields)
+    spec = dataclasses.replace(fit(NET, pes=4, lanes=4), **fields)
     assert refusal(encode, NET, spec) == message
-    assert refusal(fit, NET, pes=4, **fields) == message
+    assert refusal(fit, NET, pes=4, lanes=4, **fields) == message
 
 
 def test_an_index_that_entries_of_a_given_width_do_not_leave():

@@ -33,7 +33,10 @@ def test_lanes_divide_pes() -> None:
 
 @pytest.mark.parametrize("pes", range(1, 257))
 def test_default_lanes_are_allowed(pes: int) -> None:
-    assert EngineSpec(pes=pes, lanes=default_lanes(pes)).lanes <= 4
+    spec = EngineSpec(pes=pes, lanes=default_lanes(pes))
+    assert spec.lanes <= spec.groups
+    twice = 2 * spec.lanes
+    assert pes % twice or twice > pes // twice
 
 
 def test_an_entry_is_no_wider_than_its_parts() -> None:

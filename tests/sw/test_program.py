@@ -326,4 +326,4 @@ def test_arrange_refuses_what_the_network_does_not_take():
 def test_restore_refuses_another_shape():
     with pytest.raises(BadInputError) as caught:
         PROGRAM.restore(np.zeros((3, 2), dtype=np.int64))
-    assert str(caught.value) == "y must be [..., 3, 4], not (3, 2)"
+    assert str(caught.value) == "y must be [..., 5, 2], not (3, 2)"

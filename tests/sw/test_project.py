@@ -46,7 +46,7 @@ def test_an_index_width_by_layer(tmp_path: Path) -> None:
     assert project.settings("engine")["engine"]["index_width"] == {"fc1": 5, "block.fc": 4}
 
 
-@pytest.mark.parametrize(("engine", "groups"), [("", 1), ("lanes = 4", 1), ("lanes = 1", 4)])
+@pytest.mark.parametrize(("engine", "groups"), [("", 2), ("lanes = 4", 1), ("lanes = 1", 4)])
 def test_balance_is_between_the_groups_of_the_engine(
     tmp_path: Path, engine: str, groups: int
 ) -> None:
