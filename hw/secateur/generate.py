@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amaranth.back import verilog
+from amaranth.back.verilog import YosysError
 
 from secateur.errors import CheckFailedError
 from secateur.estimate import require_possible
 from secateur.gateware.engine import Engine
+from secateur.verilog import to_verilog
 
 if TYPE_CHECKING:
     from secateur.program import Program
@@ -32,8 +33,8 @@ def generate(program: Program) -> str:
     require_possible(program.spec)
     engine = Engine(program.spec, program=program)
     try:
-        return verilog.convert(engine, name="engine", emit_src=False)
-    except verilog.YosysError as error:
+        return to_verilog(engine, "engine")
+    except YosysError as error:
         raise CheckFailedError(
             f"the engine could not be turned into Verilog: {error}; run `make setup`"
         ) from error

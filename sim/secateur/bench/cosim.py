@@ -10,13 +10,13 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amaranth.back import verilog
 from amaranth.lib import wiring
 from cocotb_tools import config
 from cocotb_tools.runner import get_runner
 
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.simulator import SIMULATORS
+from secateur.verilog import to_verilog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ def cosimulate(
     build_dir.mkdir(parents=True, exist_ok=True)
     if isinstance(design, wiring.Component):
         source = build_dir / "dut.v"
-        source.write_text(verilog.convert(design, name=toplevel, emit_src=False), encoding="utf-8")
+        source.write_text(to_verilog(design, toplevel), encoding="utf-8")
         design = [source]
     cache = (build_dir / "cache" if cache is None else cache).resolve()
     built = build_simulation(tool, design, toplevel, arguments, cache, build_dir / "build.log")
