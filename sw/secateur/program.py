@@ -149,7 +149,8 @@ class Program:
             raise BadInputError(
                 f"y must be [..., {self.output_words}, {self.spec.lanes}], not {words.shape}"
             )
-        flat = words.reshape(*words.shape[:-2], -1)[..., : self.outputs]
+        flat = words.reshape(*words.shape[:-2], self.output_words * self.spec.lanes)
+        flat = flat[..., : self.outputs]
         if self.layers[-1].output.signed:
             sign = 1 << (self.spec.activation_width - 1)
             flat = (flat ^ sign) - sign

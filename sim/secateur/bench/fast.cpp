@@ -1,11 +1,10 @@
-// Plays a program and inputs into an engine, and writes down what comes out and when: the other
-// half of fast.py, which writes the job and reads the result.
+// Plays programs and inputs into an engine, and writes down what comes out and when: the other
+// half of fast_bursts.py, which writes the job and reads the result.
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "Vtop.h"
@@ -18,12 +17,23 @@ constexpr uint64_t TELL = 1 << 16;
 // Cycles in which nothing more may come after the last word.
 constexpr uint64_t QUIET = 100;
 
-// The beginning of a job: int64 each, in this order. Then, int64 too, the inputs of each burst; then
-// the bytes of the program; then those of the words of x, `x_bytes` each, a bit of which is at
-// 1 << bit, little-endian.
+// The beginning of a job: int64 each, in this order. Then its bursts; then the bytes of all images;
+// then those of the words of all x, `x_bytes` each, a bit of which is at 1 << bit, little-endian.
 struct Job {
-    int64_t image, bursts, x_words, x_bytes, y_words, y_bytes;
-    int64_t patience, counters_bytes, loaded, committing, busy, error;
+    int64_t bursts, x_bytes, y_bytes, patience, counters_bytes;
+    int64_t loaded, loading, committing, busy, error;
+};
+
+// Inputs that follow each other, words of each and of its output, and the bytes of the image that
+// is sent meanwhile.
+struct Burst {
+    int64_t inputs, x_words, y_words, image;
+};
+
+// Of a burst: cycles in which a byte of the image was offered, those of them in which nothing else
+// was left to do, and the cycle after its last one.
+struct Times {
+    int64_t sending, waiting, end;
 };
 
 [[noreturn]] void fail(const char* what) {
@@ -55,24 +65,21 @@ class Bench {
 public:
     Bench(const Job& given, FILE* file) : job(given), bursts(job.bursts) {
         read(file, bursts.data(), bursts.size() * sizeof bursts[0]);
-        load = {read(file, job.image), 1};
-        const auto inputs = std::accumulate(bursts.begin(), bursts.end(), int64_t(0));
-        x = {read(file, inputs * job.x_words * job.x_bytes), size_t(job.x_bytes)};
+        size_t images = 0, words = 0;
+        for (const Burst& burst : bursts) {
+            images += burst.image;
+            words += burst.inputs * burst.x_words;
+        }
+        load = {read(file, images), 1};
+        x = {read(file, words * job.x_bytes), size_t(job.x_bytes)};
         top.rst = 1;
         for (int i = 0; i < 4; i++) cycle();
         top.rst = 0;
     }
 
     void run() {
-        load.end = size_t(job.image);
-        until("the engine takes no program", [&] { return !load.valid(); });
-        until("the engine does not use the program", [&] {
-            if (status(job.error, 3)) fail("the engine refused the program");
-            return status(job.loaded) && !status(job.committing);
-        });
-        get(top.counters, counters, job.counters_bytes);
-        for (const int64_t inputs : bursts) {
-            infer(inputs);
+        for (const Burst& burst : bursts) {
+            play(burst);
             get(top.counters, counters, job.counters_bytes);
         }
         const size_t came = ends.size();
@@ -85,14 +92,17 @@ public:
         write(file, ends.data(), ends.size() * sizeof ends[0]);
         write(file, y.data(), y.size());
         write(file, counters.data(), counters.size());
+        write(file, times.data(), times.size() * sizeof times[0]);
     }
 
 private:
     Job job;
-    std::vector<int64_t> bursts;
+    std::vector<Burst> bursts;
     Vtop top;
     Source load, x;
+    size_t image = 0, due = 0;  // byte 0 of the image, words of y when the burst is done
     uint64_t now = 0, moved = 0;
+    std::vector<Times> times;
     std::vector<int64_t> starts, ends;  // cycles of the words of x and of y
     std::vector<uint8_t> y, counters;
 
@@ -117,12 +127,21 @@ private:
         return false;
     }
 
-    // Let inputs follow each other, and wait until all is done.
-    void infer(int64_t inputs) {
-        x.end += inputs * job.x_words;
-        const size_t last = ends.size() + inputs * job.y_words;
-        until("no y comes", [&] { return ends.size() >= last && !status(job.busy); });
-        if (ends.size() != last || x.valid()) fail("y has more words than it should");
+    // Let inputs follow each other while an image is sent, and wait until all is done.
+    void play(const Burst& burst) {
+        x.end += burst.inputs * burst.x_words;
+        image = load.end;
+        load.end += burst.image;
+        due += burst.inputs * burst.y_words;
+        times.push_back({});
+        until("no y comes", [&] { return ends.size() >= due && !status(job.busy); });
+        if (ends.size() != due || x.valid()) fail("y has more words than it should");
+        until("the engine takes no program", [&] { return !load.valid(); });
+        until("the engine does not use the program", [&] {
+            if (status(job.error, 3)) fail("the engine refused the program");
+            return status(job.loaded) && !status(job.loading) && !status(job.committing);
+        });
+        times.back().end = now;
     }
 
     template <typename Done> void until(const char* else_what, Done done) {
@@ -133,9 +152,11 @@ private:
     // What is offered is taken in the cycles in which the engine is ready; y always is.
     void cycle() {
         const bool running = !top.rst;
-        top.i_load___05Fvalid = running && load.valid();
+        // An engine with a complete image takes no x of the program in use any more.
+        const bool early = load.next + 1 == load.end && x.valid();
+        top.i_load___05Fvalid = running && load.valid() && !early;
         if (load.valid()) {
-            const uint16_t byte = load.word()[0] | (load.next == 0) << 8;  // `first`
+            const uint16_t byte = load.word()[0] | (load.next == image) << 8;  // `first`
             put(top.i_load___05Fpayload, reinterpret_cast<const uint8_t*>(&byte), sizeof byte);
         }
         top.i_x___05Fvalid = running && x.valid();
@@ -143,7 +164,11 @@ private:
         top.o_y___05Fready = running;
         top.clk = 0;
         top.eval();
-        if (top.i_load___05Fvalid && top.i_load___05Fready) load.next++, moved = now;
+        if (top.i_load___05Fvalid) {
+            times.back().sending++;
+            times.back().waiting += ends.size() == due && !status(job.busy);
+            if (top.i_load___05Fready) load.next++, moved = now;
+        }
         if (top.i_x___05Fvalid && top.i_x___05Fready) {
             starts.push_back(now);
             x.next++, moved = now;
@@ -156,7 +181,7 @@ private:
         top.clk = 1;
         top.eval();
         if (++now % TELL == 0) {
-            std::printf("%zu %zu %zu\n", load.next, x.next, size_t(now));
+            std::printf("%zu %zu\n", load.next + x.next, size_t(now));
             std::fflush(stdout);
         }
     }

@@ -1,4 +1,4 @@
-"""Run a program on the Verilog of its engine without a test bench in Python between the cycles.
+"""Run programs on the Verilog of their engine without a test bench in Python between the cycles.
 
 Verilator and a main program of its own, `fast.cpp`, instead of cocotb: ten times as fast, and so
 for networks whose loading alone takes millions of cycles. No stalls; :mod:`secateur.simulate` is
@@ -7,20 +7,18 @@ the one that tries them.
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from amaranth.back import verilog
 
 from secateur.bench.cosim import build_simulation
+from secateur.bench.fast_bursts import Burst, run_bursts
 from secateur.digest import digest_file
-from secateur.errors import CheckFailedError
-from secateur.gateware.engine import status_layout
 from secateur.progress import silent
 from secateur.simulator import Verilator
+from secateur.verilog import to_verilog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
     from secateur.progress import Progress
 
 __all__ = ["FastRun", "build_fast", "run_fast"]
-
-#: Cycles without a word on any stream after which an engine is stuck, not slow.
-PATIENCE = 1_000_000
 
 
 class _Fast(Verilator):
@@ -98,7 +93,7 @@ def build_fast(
     tool.require()
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "dut.v"
-    source.write_text(verilog.convert(design, name="dut", emit_src=False), encoding="utf-8")
+    source.write_text(to_verilog(design, "dut"), encoding="utf-8")
     built = build_simulation(
         tool, [source, *sources], "dut", ("-Wno-ASCRANGE",), cache, folder / "build.log"
     )
@@ -138,70 +133,13 @@ def run_fast(
     CheckFailedError
         If the engine refuses the program, hangs, or gives words at the wrong places.
     """
-    spec = program.spec
-    status = status_layout(spec)
-    lanes, words = spec.lanes, program.output_words
-    x_bytes = -(-lanes * spec.activation_width // 8)
-    y_bits = lanes * spec.activation_width + 1
-    y_bytes, counters_bytes = -(-y_bits // 8), -(-design.counters.shape().size // 8)
-    head = [len(program.image), len(bursts), program.input_words, x_bytes, words, y_bytes]
-    head += [PATIENCE, counters_bytes]
-    head += [status[name].offset for name in ("loaded", "committing", "busy", "error")]
-    job, result = folder / "job.bin", folder / "result.bin"
-    with job.open("wb") as file:
-        file.write(np.array([*head, *bursts], dtype="<i8").tobytes())
-        file.write(program.image)
-        file.write(_packed(program.arrange(x), spec.activation_width).tobytes())
-    result.unlink(missing_ok=True)
-    _play([str(executable), str(job), str(result)], len(program.image), program, len(x), progress)
-
-    content = result.read_bytes()
-    counts = [8 * len(x) * program.input_words, 8 * len(x) * words, len(x) * words * y_bytes]
-    ends = np.cumsum([*counts, *[counters_bytes] * (len(bursts) + 1)])
-    if len(content) != ends[-1]:
-        raise CheckFailedError(f"{result} holds {len(content)} bytes instead of {ends[-1]}")
-    parts = [
-        content[end - size : end] for end, size in zip(ends, np.diff(ends, prepend=0), strict=True)
-    ]
-    taken, given = (np.frombuffer(part, dtype="<i8").reshape(len(x), -1) for part in parts[:2])
-    payloads = np.frombuffer(parts[2], dtype=np.uint8).reshape(len(x), words, y_bytes)
-    bits = np.unpackbits(payloads, axis=2, count=y_bits, bitorder="little").astype(np.int64)
-    last = np.zeros(words, dtype=np.int64)
-    last[-1] = 1
-    if (bits[:, :, -1] != last).any():
-        raise CheckFailedError("y.last is wrong")
-    values = bits[:, :, :-1].reshape(len(x), words, lanes, -1) @ (
-        1 << np.arange(spec.activation_width)
-    )
+    parts = np.split(x, np.cumsum(bursts)[:-1])
+    loading = Burst(program=program, x=x[:0], image=program.image)
+    played = [loading, *(Burst(program=program, x=part) for part in parts)]
+    runs = run_bursts(executable, design, played, folder=folder, progress=progress)
     return FastRun(
-        y=program.restore(values),
-        starts=taken[:, 0],
-        ends=given[:, -1],
-        counters=tuple(int.from_bytes(part, "little") for part in parts[3:]),
+        y=np.concatenate([run.y for run in runs]),
+        starts=np.concatenate([run.starts for run in runs]),
+        ends=np.concatenate([run.ends for run in runs]),
+        counters=tuple(run.counters for run in runs),
     )
-
-
-def _packed(words: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
-    """Pack int64[..., lanes] into the bytes of each word."""
-    bits = words[..., None] >> np.arange(width) & 1
-    return np.packbits(
-        bits.astype(np.uint8).reshape(*words.shape[:-1], -1), axis=-1, bitorder="little"
-    )
-
-
-def _play(command: list[str], size: int, program: Program, inputs: int, progress: Progress) -> None:
-    """Run the simulation and pass on what it says."""
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        for line in process.stdout:
-            loaded, taken, cycles = map(int, line.split())
-            if loaded < size:
-                progress(loaded, size, f"bytes of the program, cycle {cycles}")
-            else:
-                progress(taken // program.input_words, inputs, f"inputs, cycle {cycles}")
-        said = process.stderr.read().strip()
-    if process.returncode:
-        raise CheckFailedError(f"the simulation ended with code {process.returncode}: {said}")
