@@ -7,7 +7,7 @@ counted. Nothing is estimated but by the cycle model, which stands beside it.
 - LeNet-300-100 on MNIST, pruned 12, 24 and 46 times, learnt by the project's own stages (a few
   minutes, kept in build/), 200 test images.
 - The nine layers of EIE (Han et al., ISCA 2016) at 64 PEs: random weights and activations of the
-  published densities.
+  published densities, and one of them at 256 PEs, with the time that generating its Verilog takes.
 - MLPerf Tiny's autoencoder for anomaly detection, pruned to a tenth of its weights. Speed only:
   it is not retrained, and no accuracy is claimed.
 
@@ -21,6 +21,8 @@ import argparse
 import json
 import os
 import sys
+import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +38,11 @@ from cycles_tables import page, show, summary
 from rich.console import Console
 
 from secateur.artefact import write_whole
+from secateur.bench.fast_memory import BARE
 from secateur.encode import fit
 from secateur.engine import EngineSpec
+from secateur.gateware.engine import Engine
+from secateur.verilog import to_verilog
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +93,9 @@ EIE_ENGINE = EngineSpec(
     jobs=4,
     accumulator_memories=2,
 )
+#: A larger one, and the layer that it is measured on.
+LARGE_ENGINE = replace(EIE_ENGINE, pes=256, lanes=16, weight_depth=1 << 13, row_depth=1 << 8)
+LARGE_LAYER = "Alex-7"
 #: Inputs of EIE's layers: those that run alone, and those that follow each other.
 EIE_ALONE, EIE_INPUTS = 2, 8
 #: Inputs that follow each other in the cycle model, which takes up to a millisecond for each cycle.
@@ -128,6 +136,25 @@ def run_eie(name: str, run: Run) -> dict[str, Any]:
     return run.measure(name, engine, network, x, alone=EIE_ALONE, modelled=EIE_MODELLED)
 
 
+def generation(spec: EngineSpec) -> dict[str, float]:
+    """Generate an engine's Verilog: seconds, seconds of CPU in all processes, and bytes."""
+    start, used = time.monotonic(), sum(os.times()[:4])
+    text = to_verilog(Engine(spec, technology=BARE), "engine")
+    seconds = {"seconds": time.monotonic() - start, "cpu": sum(os.times()[:4]) - used}
+    return {**{name: round(each, 1) for name, each in seconds.items()}, "bytes": len(text)}
+
+
+def run_large(run: Run) -> dict[str, Any]:
+    """Measure a layer of EIE's on the larger engine, and how long that takes to generate."""
+    run.progress(0, 0, "generating the Verilog")
+    generated = run.models.submit(generation, LARGE_ENGINE).result()  # in a process of its own
+    network, x = eie_layer(LARGE_LAYER, EIE_INPUTS)
+    engine = run.engine("large", lambda: LARGE_ENGINE, 1, bare=True)
+    name = f"{LARGE_LAYER}-{LARGE_ENGINE.pes}"
+    found = run.measure(name, engine, network, x, alone=EIE_ALONE, modelled=EIE_MODELLED)
+    return {**found, "generation": generated}
+
+
 def run_sizes(run: Run) -> dict[str, Any]:
     """Model EIE's layers on other engines."""
     return sizes(EIE_ENGINE, run.models, run.progress)
@@ -143,6 +170,7 @@ def cases() -> list[Case]:
     return [
         lenets[0],  # learns all three
         *(Case(name=name, kind="eie", run=partial(run_eie, name)) for name in EIE),
+        Case(name=f"{LARGE_LAYER}-{LARGE_ENGINE.pes}", kind="large", run=run_large),
         Case(name="sizes", kind="sizes", run=run_sizes),
         Case(name="ad01", kind="ad01", run=run_ad01),
         *lenets[1:],

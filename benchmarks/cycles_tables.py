@@ -132,6 +132,20 @@ def tables(found: Figures) -> list[Shown]:
                 eie_rows(eies),
             )
         )
+    for name, each in of_kind(found, "large").items():
+        spec, made = each["spec"], each["generation"]
+        shown.append(
+            Shown(
+                f"The largest engine: {spec['pes']} PEs, {spec['lanes']} lanes",
+                ("layer", *MEASURED, "Verilog, MB", "generated in, s", "CPU, s"),
+                [
+                    [
+                        *(name, *measured(each), f"{made['bytes'] / 1e6:.1f}"),
+                        *(count(made["seconds"]), count(made["cpu"])),
+                    ]
+                ],
+            )
+        )
     for each in of_kind(found, "sizes").values():
         shown.append(
             Shown(
