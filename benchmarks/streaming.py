@@ -26,6 +26,7 @@ import itertools
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +196,10 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, help="write streaming.md to this folder")
     given = parser.parse_args()
     display = Display(Console(stderr=True))
-    network = Network.load(given.network) if given.network else lenet(RATE, display)[0]
+    if given.network:
+        network = Network.load(given.network)
+    else:
+        network = replace(lenet(RATE, display)[0], name=f"LeNet-300-100 pruned {RATE} times")
     test = data.require(Project.load(Path(__file__).with_name("cycles.toml")).data).test
     x = network.quantize_input(test.head(ROUNDS * max(BATCHES)).flat)
 
