@@ -24,7 +24,7 @@ def test_layers_are_loaded_while_others_compute(tmp_path: Path) -> None:
     spec = fit(layers[0], pes=4)
     with pytest.raises(
         BadInputError,
-        match=r"^the weights need 293 words of a PE and the engine has 256; prune more or use "
+        match=r"^the weights need 282 words of a PE and the engine has 256; prune more or use "
         r"more PEs or set weight_depth to 512$",
     ):
         encode(network, spec)
