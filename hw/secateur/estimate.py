@@ -9,6 +9,7 @@ from secateur.device import DEVICES, find_device
 from secateur.errors import BadInputError
 from secateur.hard_cells import engine_memories, hard_cells, queue, soft_multipliers
 from secateur.protocol import word_size
+from secateur.technology.distributed import BITS, WORDS
 
 if TYPE_CHECKING:
     from secateur.device import Device
@@ -123,10 +124,11 @@ def features(spec: EngineSpec, device: Device) -> dict[str, int]:
     }
     for kind in engine_memories(spec, device):
         tile = kind.tile(device)
-        if not kind.cells(device):
-            cell = tile.words * tile.bits
+        if flip_flops := kind.flip_flops(device) * kind.count:
+            found["ram"] += flip_flops // (WORDS * BITS)
+        elif not kind.cells(device):
             # There are only as many flip-flops as bits.
-            full = kind.bits // cell
+            full = kind.bits // (tile.words * tile.bits)
             found["ram"] += (
                 full if device.family.flip_flop_memories else tile.rows * tile.columns * kind.count
             )

@@ -73,6 +73,13 @@ class Memories:
         blocks = self._inferred(device)
         return {"bram": blocks} if blocks else {}
 
+    def flip_flops(self, device: Device) -> int:
+        """Count the flip-flops, beside its hard cells, of one that a technology makes."""
+        if not self.made_by:
+            return 0
+        make = getattr(device.technology, self.made_by)
+        return self.words * make.flip_flop_bits(self.width, words=self.words, filled=self.filled)
+
     def tile(self, device: Device) -> Tile:
         """Return how one of them is built; flip-flops count as distributed RAM."""
         kinds = {"bram": device.block_ram, "spram": SPRAM}
@@ -201,4 +208,5 @@ def _unread(spec: EngineSpec, device: Device) -> int:
     at = names.index("multiplier")
     start = sum(widths[:at])
     block = kind.tile(device).bits
-    return sum(start <= bit <= start + widths[at] - block for bit in range(0, kind.width, block))
+    inside = kind.width - kind.flip_flops(device) // kind.words
+    return sum(start <= bit <= start + widths[at] - block for bit in range(0, inside, block))

@@ -88,6 +88,26 @@ def test_yosys_chooses_as_it_is_reckoned_to(name: str, tmp_path: Path) -> None:
     assert found
 
 
+@pytest.mark.parametrize(
+    ("depth", "width", "filled", "cells", "flip_flops"),
+    [
+        (2, 75, False, {}, 2 * 75),
+        (4, 31, False, {}, 4 * 31),
+        (4, 75, False, {"bram": 2}, 4 * 43),
+        (4, 75, True, {"bram": 5}, 0),
+        (8, 75, False, {"bram": 5}, 0),
+    ],
+)
+def test_memories_of_few_words_take_flip_flops(
+    depth: int, width: int, filled: bool, cells: dict[str, int], flip_flops: int
+) -> None:
+    """Of four words, block RAMs for half of the bits; where they start with words, for all."""
+    device = find_device("ice40-up5k")
+    made = Memories(depth=depth, width=width, filled=filled)
+    assert (made.cells(device), made.flip_flops(device)) == (cells, flip_flops)
+    assert made.flip_flops(find_device("ecp5-25k")) == 0
+
+
 def test_every_memory_of_an_engine_is_known() -> None:
     """By bits: a PE's weights and sums, and what the PEs share; then what Yosys chooses."""
     spec = EngineSpec(pes=4, lanes=2, codebook_bits=4, entry_width=8, accumulator_memories=2)

@@ -32,11 +32,14 @@ MEMORIES = [
     *((4096, 1, 9, 4096), (4096, 2, 9, 4000), (2048, 2, 5, 2048), (256, 1, 16, 256)),
     *((512, 1, 8, 512), (2048, 1, 2, 2048)),
 ]
-#: Also without initial words, which SPRAM has not, and flip-flops: of these, then one, wider than
-#: one, and deeper than one.
+#: Also without initial words, which SPRAM has not, and flip-flops: alone, and
+#: beside one and two blocks; then one, wider than one, and deeper
+#: than one.
 LARGE = [
     (4, 1, 20),
+    (2, 1, 33),
     (2, 2, 33),
+    (4, 1, 70),
     (1024, 1, 12),
     (2048, 1, 20),
     (32768, 1, 16),

@@ -22,7 +22,7 @@ from amaranth.hdl import (
 )
 
 from secateur.technology import Technology
-from secateur.technology.blocks import BlockRam, TiledMemory
+from secateur.technology.blocks import BlockRam, Tile, TiledMemory
 from secateur.technology.portable import Multiplier
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from amaranth.hdl import ShapeLike
 
-    from secateur.technology.blocks import Tile
 
 __all__ = [
     "EBR",
@@ -46,14 +45,18 @@ __all__ = [
 
 #: 4 kbit, simple dual port.
 EBR = BlockRam(shapes=((2048, 2), (1024, 4), (512, 8), (256, 16)))
+#: Its bits side by side.
+ROW = 16
 
 #: 256 kbit, single port, without initial contents.
 SPRAM = BlockRam(shapes=((16384, 16),))
 
 #: Words up to which a memory that the bitstream need not fill is made of flip-flops. They and the
 #: multiplexers behind them cost a share of the UP5K's logic as large as that of its block RAMs,
-#: which are 16 bits wide, at about twice as many.
+#: which are 16 bits wide, at about as many.
 FLIP_FLOP_WORDS = 4
+#: Of so many words, where both cost the same, a block RAM for each such number of bits gets half.
+SHARED_BITS = 32
 
 #: Words from which on the weights of a PE lie in SPRAM. The UP5K has four, and not the block RAMs
 #: for more PEs of so many weights.
@@ -71,7 +74,8 @@ class Ice40Memory(TiledMemory):
     """Block RAM, for small memories too: this family has no distributed RAM.
 
     A memory of at most ``FLIP_FLOP_WORDS`` words is made of flip-flops if it has no initial words:
-    in a bitstream, only those of block RAM can be replaced.
+    in a bitstream, only those of block RAM can be replaced. Of ``FLIP_FLOP_WORDS`` wide words, the
+    low bits lie in a block RAM for every ``SHARED_BITS``.
     """
 
     BLOCK = EBR
@@ -81,25 +85,44 @@ class Ice40Memory(TiledMemory):
         cls, width: int, *, depth: int, banks: int = 1, filled: bool = False
     ) -> dict[str, int]:
         """Count the block RAMs."""
-        if depth * banks <= FLIP_FLOP_WORDS and not filled:
-            return {}
-        return super().cells(width, depth=depth, banks=banks, filled=filled)
+        if (bits := cls.flip_flop_bits(width, words=depth * banks, filled=filled)) == 0:
+            return super().cells(width, depth=depth, banks=banks, filled=filled)
+        blocks = (width - bits) // ROW
+        return {"bram": blocks} if blocks else {}
+
+    @staticmethod
+    def flip_flop_bits(width: int, *, words: int, filled: bool) -> int:
+        """Count the bits of a word that lie in flip-flops."""
+        if words > FLIP_FLOP_WORDS or filled:
+            return 0
+        return width - (width // SHARED_BITS * ROW if words == FLIP_FLOP_WORDS else 0)
 
     def elaborate(self, platform: object) -> Module:
-        filled = bool(self.init)
-        if self.cells(self.width, depth=self.depth, banks=self.banks, filled=filled):
+        bits = self.flip_flop_bits(self.width, words=self.words, filled=bool(self.init))
+        if not bits:
             return super().elaborate(platform)
         m = Module()
-        words = Array(
-            Signal(self.width, name=f"word_{n}", reset_less=True) for n in range(self.words)
-        )
-        address = self.address(self.read_address, self.read_bank)
-        early = Signal(len(address), reset_less=True)
-        late = Signal(self.width, reset_less=True)
-        m.d.sync += [early.eq(address), late.eq(words[early])]
-        m.d.comb += Value.cast(self.read_word).eq(late)
+        read = self.address(self.read_address, self.read_bank)
+        write = self.address(self.write_address, self.write_bank)
+        parts = [
+            self.block(
+                m,
+                Tile(words=256, bits=ROW, rows=1, columns=1),
+                (),
+                read=read,
+                write=write,
+                enable=self.write_enable,
+                data=self.write_word[start : start + ROW],
+            )
+            for start in range(0, self.width - bits, ROW)
+        ]
+        words = Array(Signal(bits, name=f"word_{n}", reset_less=True) for n in range(self.words))
+        early = Signal(len(read), reset_less=True)
+        m.d.sync += early.eq(read)
+        late = registered(m, words[early])
+        m.d.comb += Value.cast(self.read_word).eq(Cat(*parts, late))
         with m.If(self.write_enable):
-            m.d.sync += words[self.address(self.write_address, self.write_bank)].eq(self.write_word)
+            m.d.sync += words[write].eq(self.write_word[-bits:])
         return m
 
     def block(

@@ -89,6 +89,11 @@ class Memory(wiring.Component):
         """
         return {}
 
+    @staticmethod
+    def flip_flop_bits(width: int, *, words: int, filled: bool) -> int:
+        """Count the bits of a word that a memory with hard cells or without keeps in flip-flops."""
+        return 0
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         small = self.words <= DISTRIBUTED_WORDS
