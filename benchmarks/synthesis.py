@@ -1,8 +1,10 @@
 """Size and speed of the engine after routing: `python benchmarks/synthesis.py`.
 
 Three parts of each engine in synthesis.toml: all of its PEs alone (array), the whole engine, and
-the top of the board with UART and PLL, as `secateur synthesize` builds it; without `--network` it
-holds no program out of reset, which is initial contents of memories. Every part is synthesised
+the top of the board with UART and PLL, as `secateur synthesize` builds it. Every network that is
+named by `--network` is encoded for the engines that are made for it, which fails where one is too
+small for it; without it, a top holds no program out of reset, which is initial contents of
+memories. Every part is synthesised
 once, and placed and routed with three seeds; the figures are those of the seed with the median
 Fmax.
 
@@ -27,7 +29,7 @@ import json
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from secateur.device import Device
+    from secateur.program import Program
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).with_suffix(".toml")
@@ -60,6 +63,8 @@ SEEDS = (1, 2, 3)
 JOBS = 2
 #: Digits of the digests that name folders.
 DIGITS = 16
+#: Inputs and outputs of LeNet-300-100.
+LENET = (784, 300, 100, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +80,8 @@ class Case:
         Of the board's top.
     parts : sequence of str
         Those that are measured.
-    network : bool
-        Whether it holds LeNet-300-100, pruned 12 times.
+    network : tuple of int
+        Inputs and each layer's outputs of the network that it is made for.
     must, aim : dict of str to float
         Bounds of figures.
     """
@@ -86,7 +91,7 @@ class Case:
     spec: EngineSpec
     clock_mhz: float
     parts: Sequence[str] = PARTS
-    network: bool = True
+    network: tuple[int, ...] = LENET
     must: dict[str, float] = field(default_factory=dict)
     aim: dict[str, float] = field(default_factory=dict)
 
@@ -97,6 +102,8 @@ def cases(text: str) -> dict[str, Case]:
     found = {}
     for name, entry in table["case"].items():
         device, engine = entry.pop("device"), entry.pop("engine")
+        if "network" in entry:
+            entry["network"] = tuple(entry["network"])
         found[name] = Case(
             name=name,
             device=find_device(device),
@@ -125,6 +132,35 @@ def chosen(every: dict[str, Case], only: Sequence[str] | None) -> list[tuple[Cas
     return sorted(found.values(), key=lambda each: (-each[0].spec.pes, each[1] == "array"))
 
 
+def load_networks(paths: Sequence[Path], every: dict[str, Case]) -> dict[tuple[int, ...], Network]:
+    """Load networks, by their inputs and outputs.
+
+    Raises
+    ------
+    BadInputError
+        If one is missing or damaged, or no case is made for it.
+    """
+    found = {}
+    known = {case.network: 0 for case in every.values()}
+    for path in paths:
+        network = Network.load(path)
+        shape = (network.inputs, *(layer.weights.shape[0] for layer in network.layers))
+        if shape not in known:
+            raise BadInputError(
+                f"--network must have layers of {' or '.join(map(str, known))}, not {shape}"
+            )
+        found[shape] = network
+    return found
+
+
+def program_for(spec: EngineSpec, network: Network) -> Program:
+    """Encode a network for an engine; for one of direct weights, its codes' values."""
+    if not spec.codebook_bits:
+        layers = tuple(replace(layer, codebook=None) for layer in network.layers)
+        network = replace(network, layers=layers)
+    return encode(network, spec)
+
+
 def measure(
     case: Case,
     part: str,
@@ -138,7 +174,7 @@ def measure(
     device = case.device
     family = device.family
     tell("generating")
-    program = encode(network, case.spec) if network and case.network else None
+    program = program_for(case.spec, network) if network else None
     files, options, cost = sources(
         part, case.spec, device, clock_mhz=case.clock_mhz, program=program
     )
@@ -237,7 +273,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the placer")
     parser.add_argument("--jobs", type=int, default=JOBS, help="parts at a time")
     parser.add_argument(
-        "--network", type=Path, help="LeNet-300-100, put into the tops that hold it"
+        "--network", type=Path, action="append", help="encode it for the engines made for it"
     )
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build" / "synthesis")
     parser.add_argument("--docs", type=Path, help="write synthesis.md to this folder")
@@ -246,10 +282,16 @@ def main() -> None:
     try:
         check_seeds(given.seeds)
         parts = chosen(every, given.only)
-        network = Network.load(given.network) if given.network else None
+        networks = load_networks(given.network or [], every)
     except BadInputError as error:
         parser.error(str(error))
-    work = partial(measure, seeds=given.seeds, network=network, folder=given.output)
+
+    def work(case: Case, part: str, tell: Callable[[str], None]) -> dict[str, Any]:
+        network = networks.get(case.network)
+        return measure(
+            case, part, seeds=given.seeds, network=network, folder=given.output, tell=tell
+        )
+
     found = run_all(parts, given.jobs, Console(stderr=True), work)
     order = [f"{case.name}/{part}" for case in every.values() for part in case.parts]
     found = {name: found[name] for name in order if name in found}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from amaranth import *
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue] - no stub
 from amaranth.lib.wiring import In
 
+from secateur.bench.networks import random_inputs, random_network
 from secateur.device import DEVICES, find_device
+from secateur.encode import encode, fit
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.synthesize import Routed
@@ -86,6 +90,40 @@ def test_bounds_are_those_that_were_set(synthesis: ModuleType) -> None:
         "85k-64": ({"fmax_mhz": 110}, {"fmax_mhz": 150}),
         "up5k-4": ({"fmax_mhz": 30}, {}),
     }
+
+
+def test_networks_are_those_of_cases(synthesis: ModuleType, tmp_path: Path) -> None:
+    every = synthesis.cases(synthesis.TABLE.read_text())
+    assert {case.network for case in every.values()} == {(784, 300, 100, 10), (64, 64, 32, 10)}
+    network = random_network(3, [64, 64, 32, 10], density=0.1)
+    network.save(tmp_path / "network")
+    found = synthesis.load_networks([tmp_path / "network"], every)
+    assert {shape: each.digest for shape, each in found.items()} == {
+        (64, 64, 32, 10): network.digest
+    }
+    random_network(3, [64, 10], density=0.5).save(tmp_path / "other")
+    with pytest.raises(BadInputError) as caught:
+        synthesis.load_networks([tmp_path / "other"], every)
+    assert str(caught.value) == (
+        "--network must have layers of (784, 300, 100, 10) or (64, 64, 32, 10), not (64, 10)"
+    )
+
+
+def test_engines_of_direct_weights_get_the_values_of_codes(synthesis: ModuleType) -> None:
+    """A program that computes the same, and one that the engine is too small for is refused."""
+    network = random_network(4, [20, 12, 5], density=0.4, codebook=True)
+    spec = fit(network, pes=2, banks=1)
+    assert synthesis.program_for(spec, network).image == encode(network, spec).image
+    values = replace(
+        network, layers=tuple(replace(layer, codebook=None) for layer in network.layers)
+    )
+    direct = fit(values, pes=2, banks=1)
+    program = synthesis.program_for(direct, network)
+    assert program.image == encode(values, direct).image
+    x = random_inputs(5, network, 3)
+    assert np.array_equal(values.compute(x), network.compute(x))
+    with pytest.raises(BadInputError):
+        synthesis.program_for(replace(direct, weight_depth=direct.weight_depth // 2), network)
 
 
 def test_choice(synthesis: ModuleType) -> None:
