@@ -14,7 +14,7 @@ from secateur.gateware.buffer import StreamBuffer
 
 @pytest.mark.parametrize(("source", "sink"), [(0.9, 0.3), (0.3, 0.9), (0.6, 0.6), (1, 1)])
 def test_payloads_come_in_order(source: float, sink: float) -> None:
-    """Every output in every cycle: one waits at most, and beside it one that came with it."""
+    """Every output in every cycle: what is taken is given before another one is taken."""
     dut = StreamBuffer(12)
     rng = random.Random(4)
     levels = set()
@@ -23,7 +23,7 @@ def test_payloads_come_in_order(source: float, sink: float) -> None:
         held: deque[int] = deque()
         offered: int | None = None
         for cycle in range(600):
-            assert ctx.get(dut.i.ready) == (len(held) < 2), f"cycle {cycle}"
+            assert ctx.get(dut.i.ready) == (not held), f"cycle {cycle}"
             assert ctx.get(dut.o.valid) == bool(held), f"cycle {cycle}"
             if held:
                 assert ctx.get(dut.o.payload) == held[0], f"cycle {cycle}"
@@ -35,7 +35,7 @@ def test_payloads_come_in_order(source: float, sink: float) -> None:
             ctx.set(dut.i.payload, rng.getrandbits(12) if offered is None else offered)
             ctx.set(dut.o.ready, take)
             await ctx.tick()
-            room = len(held) < 2
+            room = not held
             if held and take:
                 held.popleft()
             if offered is not None and room:
@@ -46,4 +46,4 @@ def test_payloads_come_in_order(source: float, sink: float) -> None:
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    assert levels == ({0, 1} if sink == 1 else {0, 1, 2})
+    assert levels == {0, 1}

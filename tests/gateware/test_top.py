@@ -9,6 +9,7 @@ from secateur.bench.networks import random_network
 from secateur.encode import encode, fit
 from secateur.errors import BadInputError
 from secateur.gateware.top import Top
+from secateur.protocol import word_size
 
 NETWORK = random_network(1, [600, 4], density=0.3)
 SPEC = fit(NETWORK, pes=2)
@@ -25,7 +26,7 @@ def test_max_payload_is_rejected(max_payload: int) -> None:
 
 def test_x_larger_than_a_frame() -> None:
     program = encode(NETWORK, SPEC)
-    size = 2 * program.input_words
+    size = word_size(SPEC) * program.input_words
     with pytest.raises(BadInputError) as caught:
         Top(SPEC, program=program, clock=25_000_000, baud=115_200, max_payload=256)
     assert str(caught.value) == (

@@ -15,7 +15,7 @@ __all__ = ["StreamBuffer"]
 
 
 class StreamBuffer(wiring.Component):
-    """Pass a stream on, a payload a cycle, with nothing but registers at ``o`` and ``i.ready``.
+    """Pass a stream on, a payload every other cycle, with nothing but registers at both ends.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class StreamBuffer(wiring.Component):
     Members
     -------
     i, o : In(stream.Signature(shape)), Out(stream.Signature(shape))
-        What is taken at ``i`` stands at ``o`` a cycle later.
+        What is taken at ``i`` stands at ``o`` a cycle later; while it does, nothing is taken.
     """
 
     i: stream.Interface
@@ -36,16 +36,9 @@ class StreamBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # What came in the cycle in which `o` began to wait: `i.ready` tells it a cycle late.
-        spare = Signal.like(self.i.payload)
-        full = Signal()
-        m.d.comb += self.i.ready.eq(~full)
-        with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += [
-                self.o.valid.eq(self.i.valid | full),
-                self.o.payload.eq(Mux(full, spare, self.i.payload)),
-                full.eq(0),
-            ]
-        with m.Elif(self.i.valid & ~full):
-            m.d.sync += [spare.eq(self.i.payload), full.eq(1)]
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        with m.If(~self.o.valid):
+            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
         return m

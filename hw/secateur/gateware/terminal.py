@@ -8,7 +8,6 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from secateur.gateware.buffer import StreamBuffer
 from secateur.gateware.cobs import frame_stream
 from secateur.gateware.drain import y_stream
 from secateur.gateware.engine import status_layout
@@ -103,8 +102,6 @@ class Terminal(wiring.Component):
         m.submodules.responder = responder = Responder()
         wiring.connect(m, reply.o_byte, responder.i_y)
         wiring.connect(m, responder.o, wiring.flipped(self.o))
-        m.submodules.x = x = StreamBuffer(self.o_x.payload.shape())
-        wiring.connect(m, x.o, wiring.flipped(self.o_x))
 
         # x goes to the engine as it is read, an image while `feeding`. An offset goes nowhere,
         # and a payload out of order is discarded.
@@ -113,8 +110,8 @@ class Terminal(wiring.Component):
         first = Signal()
         taken = Signal(TAKEN_BITS)
         m.d.comb += [
-            x.i.valid.eq(self.i_word.valid),
-            self.i_word.ready.eq(x.i.ready),
+            self.o_x.valid.eq(self.i_word.valid),
+            self.i_word.ready.eq(self.o_x.ready),
             self.o_load.valid.eq(self.i_byte.valid & feeding),
             self.o_load.payload.data.eq(self.i_byte.payload.data),
             self.o_load.payload.first.eq(first),
@@ -142,7 +139,7 @@ class Terminal(wiring.Component):
             m.d.sync += y_words.eq(y_words + 1)
         for lane in range(spec.lanes):
             m.d.comb += [
-                x.i.payload[lane].eq(self.i_word.payload.word_select(lane, lane_width)),
+                self.o_x.payload[lane].eq(self.i_word.payload.word_select(lane, lane_width)),
                 reply.write_data.word_select(lane, lane_width).eq(self.i_y.payload.data[lane]),
             ]
 
@@ -187,7 +184,7 @@ class Terminal(wiring.Component):
             whole_x.eq(request.length == status.input_words << word_bits),
             image.eq(request.length > LOAD.size),
             # Also while an x that was given up is still being offered.
-            occupied.eq(status.busy | status.committing | self.o_x.valid | self.i_word.valid),
+            occupied.eq(status.busy | status.committing | self.o_x.valid),
             readable.eq(self.o_read.ready),
         ]
         offset_place = Signal(2)
