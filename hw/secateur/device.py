@@ -156,8 +156,8 @@ _ICE40 = Family(
     # There is no distributed RAM: where it is asked for, Yosys would give up.
     # Never -dsp: it deletes multipliers (see secateur.technology.ice40).
     # Short sums and comparisons are smaller without a carry chain, whose ends cost logic cells of
-    # their own. A second run of ABC saves some more. And no
-    # enable or reset for fewer than four flip-flops: no others can stand in their tile.
+    # their own. A second run of ABC saves some more. And no enable or reset for fewer than four
+    # flip-flops: no others can stand in their tile. Never -retime: it loses the UART's receiver.
     synthesis=(
         "setattr -unset ram_style a:ram_style=distributed; "
         "hierarchy -auto-top; proc; flatten; opt; wreduce; opt_clean; "
