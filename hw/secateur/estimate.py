@@ -29,27 +29,27 @@ __all__ = [
 #: Bytes of a payload if nothing else is asked for.
 PAYLOAD_BYTES = 1024
 
-#: LUT4s by feature and family: least squares of relative errors over engines of 1 to 16 PEs
+#: LUT4s by feature and family: least squares of relative errors over engines of 1 to 28 PEs
 #: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 4 %.
 LUT_MODELS = {
     "ecp5": {
-        "one": 2010.11,
-        "queue": 9.04,
-        "sum": 4.37,
-        "second": 4.35,
+        "one": 1956.43,
+        "queue": 6.86,
+        "sum": 4.41,
+        "second": 4.39,
         "product": 0.0,
-        "drain": 1.37,
-        "ram": 4.43,
-        "mux": 2.0,
+        "drain": 1.31,
+        "ram": 7.23,
+        "mux": 0.95,
     },
     "ice40": {
-        "one": 2514.03,
-        "queue": 17.4,
-        "sum": 4.64,
-        "second": 4.57,
-        "product": 2.7,
-        "drain": 3.36,
-        "ram": 55.01,
+        "one": 2462.06,
+        "queue": 13.12,
+        "sum": 8.34,
+        "second": 4.94,
+        "product": 2.93,
+        "drain": 3.65,
+        "ram": 105.84,
         "mux": 0.0,
     },
 }

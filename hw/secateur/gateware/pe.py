@@ -83,7 +83,7 @@ class ProcessingElement(wiring.Component):
         An entry is being multiplied; its weight is not zero; its job. For measurements.
     """
 
-    #: Cycles from an entry's address to its product: the weight memory, and the entry's decoding.
+    #: Cycles from an entry's address to its operands: the weight memory, and the entry's decoding.
     LATENCY = 4
     #: Cycles from `hold` to the one in which a slot may be read: a register, and those.
     HELD = 1 + LATENCY

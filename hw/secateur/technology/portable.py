@@ -91,7 +91,7 @@ class Memory(wiring.Component):
 
     @staticmethod
     def flip_flop_bits(width: int, *, words: int, filled: bool) -> int:
-        """Count the bits of a word that a memory with hard cells or without keeps in flip-flops."""
+        """Count the bits of a word that lie in flip-flops: none here."""
         return 0
 
     def elaborate(self, platform: object) -> Module:
