@@ -77,7 +77,7 @@ def test_bit_exact(
 ) -> None:
     """Memories, multipliers and carry chains after synthesis compute what the network does."""
     network = random_network(15 if codebook else 9, [30, 60, 7], density=0.3, codebook=codebook)
-    program = encode(network, fit(network, pes=2, **fields))
+    program = encode(network, fit(network, pes=2, lanes=2, **fields))
     target = find_device(device)
     engine = Engine(program.spec, program=None if load else program, technology=target.technology)
     netlist = write_netlist(engine, device=target, folder=tmp_path)
