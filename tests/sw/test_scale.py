@@ -33,6 +33,7 @@ epochs = 0
 codebook_bits = 5
 [engine]
 pes = 64
+lanes = 4
 """
 
 
