@@ -22,6 +22,7 @@ from secateur.bench.session import (
     x_payloads,
 )
 from secateur.bench.stream import STALLS, run
+from secateur.bench.streamed import load_cycles
 from secateur.encode import encode, fit
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError
@@ -555,7 +556,7 @@ def test_reset_while_a_program_is_loaded(banks: int) -> None:
         await s.until(lambda: s.status("loaded"))
         before = s.status("program")
         # Exchanged at once, cycle by cycle; exchanged between inputs, or waiting for y, in steps.
-        cases = [(size + at, False) for at in range(20)]
+        cases = [(load_cycles(known[0].program) + at, False) for at in range(20)]
         cases += [(at, True) for at in (*range(0, size, 18), *range(size, size + 260, 13))]
         for number, (at, busy) in enumerate(cases):
             new = next(pair for pair in known if pair.program.id != before)

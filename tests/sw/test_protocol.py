@@ -115,7 +115,7 @@ def test_words(width: int, size: int) -> None:
 
 def test_program_too_large_for_frames() -> None:
     network = random_network(1, [300, 20, 700], density=0.02)
-    program = encode(network, fit(network, pes=2))
+    program = encode(network, fit(network, pes=2, lanes=2))
     inputs, outputs = (2 * words for words in (program.input_words, program.output_words))
     check_payload(program, 1024)
     for size, name, limit, enough in (
