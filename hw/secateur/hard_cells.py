@@ -175,20 +175,19 @@ def hard_cells(spec: EngineSpec, device: Device, payload: int) -> dict[str, int]
         Largest payload of a frame, bytes.
     """
     found = {"bram": 0, "dsp": 0, "spram": 0}
-    for kind in engine_memories(spec, device):
+    size = word_size(spec)
+    link = [
+        Memories(depth=payload // size, width=8 * size, count=2),  # requests and replies
+        Memories(depth=COBS_BYTES, width=8),
+    ]
+    for kind in (*engine_memories(spec, device), *link):
         for name, number in kind.cells(device).items():
             found[name] += number * kind.count
     product = device.technology.multiplier.cells(spec.weight_width, spec.activation_width + 1)
     for name, number in product.items():
         found[name] += number * spec.pes
 
-    # The buffer of requests is written in single bytes, each of which may take nine bits of a
-    # block. That of replies has but the bits of activations: the others are always zero.
-    size, needed = word_size(spec), device.block_ram.needed
-    byte = min(bits for _, bits in device.block_ram.shapes if bits >= 8)
-    found["bram"] += needed(payload // size, byte * size)
-    found["bram"] += needed(payload // size, spec.lanes * spec.activation_width)
-    found["bram"] += needed(COBS_BYTES, 8) - _unread(spec, device)
+    found["bram"] -= _unread(spec, device)
     return found
 
 

@@ -19,7 +19,7 @@ DATA = random.Random(1).randbytes(SIZE)
 
 
 class Filled(wiring.Component):
-    """A buffer that is filled byte by byte before anything is read."""
+    """A buffer that is filled word by word before anything is read."""
 
     i_read: stream.Interface
     o_byte: stream.Interface
@@ -36,14 +36,15 @@ class Filled(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.buffer = buffer = PayloadBuffer(SIZE, word_size=self.word_size)
-        place = Signal(range(SIZE + 1))
+        words = SIZE // self.word_size
+        place = Signal(range(words + 1))
         full = Signal()
-        value = Array(C(byte, 8) for byte in DATA)[place]
+        text = C(int.from_bytes(DATA, "little"), 8 * SIZE)
         m.d.comb += [
-            full.eq(place == SIZE),
-            buffer.write_address.eq(place // self.word_size),
-            buffer.write_data.eq(value.replicate(self.word_size)),
-            buffer.write_enable.eq(Mux(full, 0, 1 << (place % self.word_size))),
+            full.eq(place == words),
+            buffer.write_address.eq(place),
+            buffer.write_data.eq(text.word_select(place, 8 * self.word_size)),
+            buffer.write_enable.eq(~full),
             buffer.i_read.valid.eq(self.i_read.valid & full),
             buffer.i_read.payload.eq(self.i_read.payload),
             self.i_read.ready.eq(buffer.i_read.ready & full),

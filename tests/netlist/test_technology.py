@@ -53,6 +53,7 @@ class SideBySide(wiring.Component):
     """All cells, with common inputs and an output each."""
 
     read_address: Signal
+    read_enable: Signal
     write_address: Signal
     write_enable: Signal
     write_word: Signal
@@ -75,6 +76,7 @@ class SideBySide(wiring.Component):
                 self.cases["multipliers"].append({"name": name, "a": a, "b": b})
         super().__init__({
             **{name: In(20) for name in ("read_address", "write_address")},
+            "read_enable": In(1),
             "write_enable": In(1),
             "write_word": In(80),
             "a": In(20),
@@ -112,6 +114,7 @@ class SideBySide(wiring.Component):
                     getattr(memory, f"{port}_bank").eq(address[(memory.depth - 1).bit_length()]),
                 ]
             m.d.comb += [
+                memory.read_enable.eq(self.read_enable),
                 memory.write_enable.eq(self.write_enable),
                 memory.write_word.eq(self.write_word),
                 getattr(self, name).eq(memory.read_word),

@@ -8,10 +8,11 @@ included. A block ends with a zero that is not sent, unless it has the largest c
 from __future__ import annotations
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.gateware.uart import received_stream
+from secateur.technology import PORTABLE, Technology
 
 __all__ = ["CobsDecoder", "CobsEncoder", "decoded_stream", "frame_stream"]
 
@@ -100,6 +101,11 @@ class CobsEncoder(wiring.Component):
     A block is gathered in a memory, since its code comes before it. Gathering takes one byte a
     cycle; sending gives one every three cycles, while ``i`` waits.
 
+    Parameters
+    ----------
+    technology : Technology
+        Its cells.
+
     Members
     -------
     i : In(frame_stream())
@@ -111,16 +117,14 @@ class CobsEncoder(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self) -> None:
+    def __init__(self, *, technology: Technology = PORTABLE) -> None:
+        self.technology = technology
         super().__init__({"i": In(frame_stream()), "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # A byte that is read while it is written is read again before it is sent.
-        m.submodules.block = block = memory.Memory(
-            shape=8, depth=256, init=(), attrs={"ram_style": "block", "no_rw_check": "1"}
-        )
-        write, read = block.write_port(), block.read_port(domain="comb")
+        m.submodules.block = block = self.technology.memory(8, depth=FULL + 1)
 
         count = Signal(8)  # bytes in the block, at most 254; when sending, those not sent yet
         index = Signal(8)
@@ -129,15 +133,10 @@ class CobsEncoder(wiring.Component):
         is_zero = Signal()
         m.d.comb += [
             is_zero.eq(self.i.payload.data == 0),
-            write.addr.eq(count),
-            write.data.eq(self.i.payload.data),
-            read.addr.eq(index),
+            block.write_address.eq(count),
+            block.write_word.eq(self.i.payload.data),
+            block.read_address.eq(index),
         ]
-
-        # What a block RAM gives comes too late in the cycle to go further than to a register.
-        fetched = Signal(8, reset_less=True)  # in the block RAM
-        byte = Signal(8)
-        m.d.sync += [fetched.eq(read.data), byte.eq(fetched)]
 
         def finish_block() -> None:
             m.d.sync += index.eq(0)
@@ -156,7 +155,10 @@ class CobsEncoder(wiring.Component):
 
         with m.FSM():
             with m.State("gather"):
-                m.d.comb += [self.i.ready.eq(1), write.en.eq(self.i.valid & ~is_zero)]
+                m.d.comb += [
+                    self.i.ready.eq(1),
+                    block.write_enable.eq(self.i.valid & ~is_zero),
+                ]
                 with m.If(self.i.valid):
                     m.d.sync += [
                         count.eq(Mux(is_zero, count, count + 1)),
@@ -169,7 +171,7 @@ class CobsEncoder(wiring.Component):
                 m.next = "wait"
                 with m.If(count == 0):
                     finish_block()
-            with m.State("byte"), m.If(send(byte)):
+            with m.State("byte"), m.If(send(block.read_word)):
                 m.d.sync += [index.eq(index + 1), count.eq(count - 1)]
                 m.next = "fetch"
                 with m.If(count == 1):

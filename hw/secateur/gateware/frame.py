@@ -10,6 +10,7 @@ from secateur.framing import CRC_SIZE
 from secateur.gateware.cobs import decoded_stream, frame_stream
 from secateur.gateware.payload import PayloadBuffer, read_layout
 from secateur.protocol import REQUEST, Code
+from secateur.technology import PORTABLE, Technology
 
 __all__ = ["FrameReceiver", "FrameSender", "request_layout"]
 
@@ -40,6 +41,8 @@ class FrameReceiver(wiring.Component):
         Largest payload, bytes; a power of two.
     word_size : int
         Bytes of a word; a power of two.
+    technology : Technology
+        Its cells.
 
     Members
     -------
@@ -57,8 +60,8 @@ class FrameReceiver(wiring.Component):
     o_byte: stream.Interface
     o_word: stream.Interface
 
-    def __init__(self, size: int, *, word_size: int) -> None:
-        self.size, self.word_size = size, word_size
+    def __init__(self, size: int, *, word_size: int, technology: Technology = PORTABLE) -> None:
+        self.size, self.word_size, self.technology = size, word_size, technology
         super().__init__({
             "i": In(decoded_stream()),
             "o": Out(stream.Signature(request_layout(size))),
@@ -69,7 +72,9 @@ class FrameReceiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.payload = payload = PayloadBuffer(self.size, word_size=self.word_size)
+        m.submodules.payload = payload = PayloadBuffer(
+            self.size, word_size=self.word_size, technology=self.technology
+        )
         # Its reset, instead of its `start`, does not add a multiplexer before its XORs.
         restart = Signal()
         check = crc.Processor(crc.catalog.CRC16_XMODEM(data_width=8))
@@ -125,18 +130,26 @@ class FrameReceiver(wiring.Component):
             with m.If(is_sequence):
                 m.d.sync += self.o.payload.sequence.eq(byte)
 
+        # A word is written with each of its bytes, the bytes behind this one as they happen to be.
         lane = place[: (self.word_size - 1).bit_length()]
+        gathered = Signal(8 * self.word_size, reset_less=True)
+        word = Signal.like(gathered)
+        m.d.comb += [
+            word.eq(gathered),
+            word.word_select(lane, 8).eq(byte),
+        ]
         m.d.comb += [
             check.data.eq(byte),
             check.valid.eq(taken & ~self.i.payload.end & counts),
             restart.eq(is_first),
             payload.write_address.eq(place[:bits] >> len(lane)),
-            payload.write_data.eq(byte.replicate(self.word_size)),
+            payload.write_data.eq(word),
         ]
         # Bytes before and behind the payload are written too: those before are overwritten, or lie
         # behind it, and a payload with something behind is not read.
         with m.If(taken & ~self.i.payload.end):
-            m.d.comb += payload.write_enable.eq(1 << lane)
+            m.d.comb += payload.write_enable.eq(1)
+            m.d.sync += gathered.eq(word)
 
         with m.If(taken & self.i.payload.end):
             m.d.sync += [

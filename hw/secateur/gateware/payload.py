@@ -1,12 +1,13 @@
-"""A memory that is written in whole words or single bytes, and read as a stream of either."""
+"""A memory that is written in words, and read as a stream of words or bytes."""
 
 from __future__ import annotations
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.gateware.cobs import frame_stream
+from secateur.technology import PORTABLE, Technology
 
 __all__ = ["PayloadBuffer", "read_layout"]
 
@@ -30,11 +31,13 @@ class PayloadBuffer(wiring.Component):
         Bytes; a power of two.
     word_size : int
         Bytes of a word; a power of two, at most half of ``size``.
+    technology : Technology
+        Its cells.
 
     Members
     -------
     write_address, write_data, write_enable : In
-        Word to write, and which of its bytes; dropped while something is read.
+        Word to write; dropped while something is read.
     i_read : In(stream.Signature(read_layout(size)))
         Read from the start. Not ready before the last read was delivered to its end.
     o_byte : Out(frame_stream())
@@ -52,12 +55,12 @@ class PayloadBuffer(wiring.Component):
     o_byte: stream.Interface
     o_word: stream.Interface
 
-    def __init__(self, size: int, *, word_size: int) -> None:
-        self.size, self.word_size = size, word_size
+    def __init__(self, size: int, *, word_size: int, technology: Technology = PORTABLE) -> None:
+        self.size, self.word_size, self.technology = size, word_size, technology
         super().__init__({
             "write_address": In(range(size // word_size)),
             "write_data": In(8 * word_size),
-            "write_enable": In(word_size),
+            "write_enable": In(1),
             "i_read": In(stream.Signature(read_layout(size))),
             "o_byte": Out(frame_stream()),
             "o_word": Out(stream.Signature(8 * word_size)),
@@ -66,24 +69,9 @@ class PayloadBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         depth = self.size // self.word_size
-        # Nothing is written while something is read. Without saying so, the old word would be
-        # required where both coincide, which costs a register and a multiplexer behind the memory.
-        # Yosys listens to that only where it puts the register behind the memory into it itself.
-        m.submodules.memory = ram = memory.Memory(
-            shape=8 * self.word_size,
-            depth=depth,
-            init=(),
-            attrs={"ram_style": "block", "no_rw_check": "1"},
-        )
-        write, read = ram.write_port(granularity=8), ram.read_port(domain="comb")
-        left = Signal(range(self.size + 1))
-        m.d.comb += [
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-            # A request that is given up goes on reading while others come and are refused.
-            write.en.eq(Mux(left == 0, self.write_enable, 0)),
-        ]
+        m.submodules.memory = ram = self.technology.memory(8 * self.word_size, depth=depth)
 
+        left = Signal(range(self.size + 1))
         words = Signal()
         active = Signal()
         last = Signal()
@@ -96,24 +84,23 @@ class PayloadBuffer(wiring.Component):
             last.eq(left == 1),
         ]
 
-        # Cycle 0: `address` goes to the memory. Cycle 1: the word leaves it, for a register:
-        # what a block RAM gives comes too late in the cycle to go further.
+        # Cycles 0 and 1: in the memory, which stands still while its word waits.
         address = Signal.like(self.write_address)
-        word = Signal(8 * self.word_size)
         fetched = Signal()
-        fetch = Signal()
-        read_word = Signal(8 * self.word_size, reset_less=True)
         valid = Signal()
         move = Signal()
+        word = ram.read_word
         m.d.comb += [
             move.eq(~valid | word_taken),
-            read.addr.eq(address),
-            fetch.eq(active & (~fetched | move)),
+            ram.read_address.eq(address),
+            ram.read_enable.eq(move),
+            ram.write_address.eq(self.write_address),
+            ram.write_word.eq(self.write_data),
+            # A request that is given up goes on reading while others come and are refused.
+            ram.write_enable.eq(self.write_enable & ~active),
         ]
-        with m.If(fetch):
-            m.d.sync += [read_word.eq(read.data), address.eq(address + 1), fetched.eq(1)]
         with m.If(move):
-            m.d.sync += [word.eq(read_word), valid.eq(fetched)]
+            m.d.sync += [address.eq(address + 1), fetched.eq(active), valid.eq(fetched)]
 
         # Cycle 2: out.
         m.d.comb += [

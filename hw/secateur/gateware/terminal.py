@@ -25,9 +25,11 @@ from secateur.protocol import (
     activation_size,
     word_size,
 )
+from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
+    from secateur.technology import Technology
 
 __all__ = ["Terminal"]
 
@@ -54,6 +56,8 @@ class Terminal(wiring.Component):
         What STATUS tells, Hz.
     limit_bits : int
         See above; at most 31.
+    technology : Technology
+        Its cells.
 
     Members
     -------
@@ -78,9 +82,16 @@ class Terminal(wiring.Component):
     status: data.View
 
     def __init__(
-        self, spec: EngineSpec, *, size: int, clock: int, limit_bits: int = LIMIT_BITS
+        self,
+        spec: EngineSpec,
+        *,
+        size: int,
+        clock: int,
+        limit_bits: int = LIMIT_BITS,
+        technology: Technology = PORTABLE,
     ) -> None:
         self.spec, self.size, self.clock, self.limit_bits = spec, size, clock, limit_bits
+        self.technology = technology
         super().__init__({
             "i": In(stream.Signature(request_layout(size))),
             "o_read": Out(stream.Signature(read_layout(size))),
@@ -98,7 +109,9 @@ class Terminal(wiring.Component):
         spec, request, status = self.spec, self.i.payload, self.status
         word_bits = word_size(spec).bit_length() - 1
         lane_width = 8 * activation_size(spec)
-        m.submodules.reply = reply = PayloadBuffer(self.size, word_size=word_size(spec))
+        m.submodules.reply = reply = PayloadBuffer(
+            self.size, word_size=word_size(spec), technology=self.technology
+        )
         m.submodules.responder = responder = Responder()
         wiring.connect(m, reply.o_byte, responder.i_y)
         wiring.connect(m, responder.o, wiring.flipped(self.o))
@@ -133,7 +146,7 @@ class Terminal(wiring.Component):
             reply.i_read.payload.words.eq(0),
             reply.i_read.payload.length.eq(y_words << word_bits),
             reply.write_address.eq(y_words),
-            reply.write_enable.eq((self.i_y.valid & y_fits).replicate(word_size(spec))),
+            reply.write_enable.eq(self.i_y.valid & y_fits),
         ]
         with m.If(self.i_y.valid & waiting & y_fits):
             m.d.sync += y_words.eq(y_words + 1)

@@ -98,16 +98,20 @@ class Top(wiring.Component):
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.frames = frames = FrameReceiver(
-            self.max_payload, word_size=word_size(self.spec)
+            self.max_payload, word_size=word_size(self.spec), technology=self.technology
         )
         m.submodules.terminal = terminal = Terminal(
-            self.spec, size=self.max_payload, clock=self.clock, limit_bits=self.limit_bits
+            self.spec,
+            size=self.max_payload,
+            clock=self.clock,
+            limit_bits=self.limit_bits,
+            technology=self.technology,
         )
         m.submodules.engine = engine = Engine(
             self.spec, program=self.program, technology=self.technology
         )
         m.submodules.sender = sender = FrameSender()
-        m.submodules.encoder = encoder = CobsEncoder()
+        m.submodules.encoder = encoder = CobsEncoder(technology=self.technology)
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
 
         def connect(source: stream.Interface, sink: stream.Interface) -> None:

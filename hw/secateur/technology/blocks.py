@@ -118,7 +118,7 @@ class TiledMemory(Memory):
         Returns
         -------
         Value
-            ``tile.bits`` bits: the word, ``LATENCY`` cycles after its address.
+            ``tile.bits`` bits: the word, ``LATENCY`` cycles of ``read_enable`` after its address.
         """
 
     def elaborate(self, platform: object) -> Module:
@@ -154,7 +154,8 @@ class TiledMemory(Memory):
             # Cycles 0 and 1: the row of the word goes along.
             early = Signal(range(tile.rows), reset_less=True)
             late = Signal(range(tile.rows), reset_less=True)
-            m.d.sync += [early.eq(read[low:]), late.eq(early)]
+            with m.If(self.read_enable):
+                m.d.sync += [early.eq(read[low:]), late.eq(early)]
             word = Array(rows)[late]
         m.d.comb += Value.cast(self.read_word).eq(word)
         return m

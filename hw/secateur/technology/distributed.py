@@ -23,7 +23,8 @@ class DistributedMemory(Memory):
         # Cycle 0: the address, which is narrower than the word.
         address = self.address(self.read_address, self.read_bank)
         early = Signal(len(address), reset_less=True)
-        m.d.sync += early.eq(address)
+        with m.If(self.read_enable):
+            m.d.sync += early.eq(address)
 
         # Cycle 1: the word, as it was before a write in that cycle.
         write = self.address(self.write_address, self.write_bank)
@@ -52,6 +53,7 @@ class DistributedMemory(Memory):
                 word.append(out)
             rows.append(Cat(word))
         late = Signal(self.width, reset_less=True)
-        m.d.sync += late.eq(Array(rows)[early[low:]] if len(rows) > 1 else rows[0])
+        with m.If(self.read_enable):
+            m.d.sync += late.eq(Array(rows)[early[low:]] if len(rows) > 1 else rows[0])
         m.d.comb += Value.cast(self.read_word).eq(late)
         return m

@@ -115,9 +115,9 @@ class Ecp5Memory(TiledMemory, DistributedMemory):
             i_CLKA=ClockSignal(),
             i_CLKB=ClockSignal(),
             i_CEA=Const(1),
-            i_CEB=Const(1),
-            i_OCEA=Const(1),
-            i_OCEB=Const(1),
+            i_CEB=self.read_enable,
+            i_OCEA=self.read_enable,
+            i_OCEB=self.read_enable,
             # Both ports together have no write enable but the bytes'.
             i_WEA=Const(1) if both else enable,
             i_WEB=Const(0),

@@ -63,10 +63,11 @@ SHARED_BITS = 32
 SPRAM_WORDS = 1024
 
 
-def registered(m: Module, value: Value) -> Value:
+def registered(m: Module, value: Value, enable: Value) -> Value:
     """Delay by a cycle, in a register of the fabric: the memories have none at their output."""
     late = Signal(len(value), reset_less=True)
-    m.d.sync += late.eq(value)
+    with m.If(enable):
+        m.d.sync += late.eq(value)
     return late
 
 
@@ -117,9 +118,8 @@ class Ice40Memory(TiledMemory):
             for start in range(0, self.width - bits, ROW)
         ]
         words = Array(Signal(bits, name=f"word_{n}", reset_less=True) for n in range(self.words))
-        early = Signal(len(read), reset_less=True)
-        m.d.sync += early.eq(read)
-        late = registered(m, words[early])
+        early = registered(m, read, self.read_enable)
+        late = registered(m, words[early], self.read_enable)
         m.d.comb += Value.cast(self.read_word).eq(Cat(*parts, late))
         with m.If(self.write_enable):
             m.d.sync += words[write].eq(self.write_word[-bits:])
@@ -160,7 +160,7 @@ class Ice40Memory(TiledMemory):
             p_WRITE_MODE=step.bit_length() - 1,
             i_RCLK=ClockSignal(),
             i_RCLKE=Const(1),
-            i_RE=Const(1),
+            i_RE=self.read_enable,
             i_RADDR=Cat(read, Const(0, 11))[:11],
             o_RDATA=out,
             i_WCLK=ClockSignal(),
@@ -170,7 +170,7 @@ class Ice40Memory(TiledMemory):
             i_WDATA=into,
             i_MASK=Const(0, 16),
         )
-        return registered(m, Cat(out[pin] for pin in spread))
+        return registered(m, Cat(out[pin] for pin in spread), self.read_enable)
 
 
 class Ice40UpMemory(Ice40Memory):
@@ -221,13 +221,13 @@ class Ice40UpMemory(Ice40Memory):
             i_DATAIN=Cat(data, Const(0, 16))[:16],
             i_MASKWREN=Const(0b1111, 4),
             i_WREN=enable,
-            i_CHIPSELECT=Const(1),
+            i_CHIPSELECT=self.read_enable | enable,
             i_STANDBY=Const(0),
             i_SLEEP=Const(0),
             i_POWEROFF=Const(1),  # it is off when this is low
             o_DATAOUT=out,
         )
-        return registered(m, out)
+        return registered(m, out, self.read_enable)
 
 
 class Ice40UpMultiplier(Multiplier):

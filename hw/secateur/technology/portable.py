@@ -23,7 +23,7 @@ class Memory(wiring.Component):
     """Simple dual-port memory; the bank is the highest address bit.
 
     A word a cycle is read, and one written, without end. A word written in cycle t is read from
-    cycle t + 1 on.
+    cycle t + 1 on. Reading stands still while ``read_enable`` is low.
 
     Parameters
     ----------
@@ -40,9 +40,11 @@ class Memory(wiring.Component):
     -------
     read_bank, read_address : In
         Where to read.
+    read_enable : In(1), initially 1
+        Go on: take an address, and give the next word.
     read_word : Out(shape)
-        The word, ``LATENCY`` cycles later; undefined where it was written in the cycle in which
-        its address was there.
+        The word, ``LATENCY`` cycles of ``read_enable`` later; undefined where it was written in the
+        cycle in which its address was taken, or while reading stood still in the next one.
     write_bank, write_address, write_enable, write_word : In
         What to write.
     """
@@ -52,6 +54,7 @@ class Memory(wiring.Component):
 
     read_bank: Signal
     read_address: Signal
+    read_enable: Signal
     read_word: Any  # of `shape`: a signal, or a view of one
     write_bank: Signal
     write_address: Signal
@@ -68,6 +71,7 @@ class Memory(wiring.Component):
         super().__init__({
             "read_bank": In(1),
             "read_address": In(range(depth)),
+            "read_enable": In(1, init=1),  # pyright: ignore[reportCallIssue]
             "read_word": Out(shape),
             "write_bank": In(1),
             "write_address": In(range(depth)),
@@ -110,7 +114,7 @@ class Memory(wiring.Component):
             write.addr.eq(self.address(self.write_address, self.write_bank)),
             write.en.eq(self.write_enable),
             write.data.eq(self.write_word),
-            read.en.eq(1),
+            read.en.eq(self.read_enable),
         ]
 
         address = self.address(self.read_address, self.read_bank)
@@ -118,12 +122,14 @@ class Memory(wiring.Component):
             # Cycle 0: the address, which is narrower than the word. Cycle 1: the word, as it was
             # before a write in that cycle.
             early = Signal(len(address), reset_less=True)
-            m.d.sync += early.eq(address)
+            with m.If(self.read_enable):
+                m.d.sync += early.eq(address)
             m.d.comb += [read.addr.eq(early), Value.cast(self.read_word).eq(read.data)]
         else:
             # Cycle 0: the array. Cycle 1: the output register, without which a block RAM is slow.
             late = Signal(self.width, reset_less=True)
-            m.d.sync += late.eq(read.data)
+            with m.If(self.read_enable):
+                m.d.sync += late.eq(read.data)
             m.d.comb += [read.addr.eq(address), Value.cast(self.read_word).eq(late)]
         return m
 

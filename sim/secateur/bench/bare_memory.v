@@ -4,6 +4,7 @@ module bare_memory #(
     parameter WORDS = 2
 ) (
     input wire clk,
+    input wire read_enable,
     input wire [$clog2(WORDS)-1:0] read_address,
     output reg [WIDTH-1:0] read_word,
     input wire [$clog2(WORDS)-1:0] write_address,
@@ -13,8 +14,10 @@ module bare_memory #(
     reg [WIDTH-1:0] words [0:WORDS-1];
     reg [WIDTH-1:0] early;
     always @(posedge clk) begin
-        early <= words[read_address];
-        read_word <= early;
+        if (read_enable) begin
+            early <= words[read_address];
+            read_word <= early;
+        end
         if (write_enable) words[write_address] <= write_word;
     end
 endmodule

@@ -34,6 +34,7 @@ class BareMemory(Memory):
             p_WIDTH=self.width,
             p_WORDS=self.words,
             i_clk=ClockSignal(),
+            i_read_enable=self.read_enable,
             i_read_address=self.address(self.read_address, self.read_bank),
             o_read_word=Value.cast(self.read_word),
             i_write_address=self.address(self.write_address, self.write_bank),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from amaranth.hdl import Module, Signal, Value
 
 from secateur.technology import Memory, Multiplier, Technology
@@ -12,7 +10,7 @@ __all__ = ["HOSTILE"]
 
 
 class _Memory(Memory):
-    """Inverts a word that was written in the cycle in which its address was there."""
+    """Inverts a word that was written where that makes it undefined."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -21,20 +19,26 @@ class _Memory(Memory):
         )
         read = self.address(self.read_address, self.read_bank)
         written = self.address(self.write_address, self.write_bank)
-        collided = [Signal(name=f"collided_{cycle}") for cycle in range(self.LATENCY + 1)]
+        taken = Signal.like(read, reset_less=True)
+        collided, late = Signal(), Signal()
         m.d.comb += [
             ram.read_bank.eq(self.read_bank),
             ram.read_address.eq(self.read_address),
+            ram.read_enable.eq(self.read_enable),
             ram.write_bank.eq(self.write_bank),
             ram.write_address.eq(self.write_address),
             ram.write_word.eq(self.write_word),
             ram.write_enable.eq(self.write_enable),
-            collided[0].eq(self.write_enable & (read == written)),
-            Value.cast(self.read_word).eq(
-                Value.cast(ram.read_word) ^ collided[-1].replicate(self.width)
-            ),
+            Value.cast(self.read_word).eq(Value.cast(ram.read_word) ^ late.replicate(self.width)),
         ]
-        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(collided)]
+        with m.If(self.read_enable):
+            m.d.sync += [
+                taken.eq(read),
+                collided.eq(self.write_enable & (read == written)),
+                late.eq(collided),
+            ]
+        with m.Elif(self.write_enable & (taken == written)):
+            m.d.sync += collided.eq(1)
         return m
 
 
