@@ -170,6 +170,7 @@ class Drains:
         self.free = np.full(engines, drain_room(spec))
         self.rows_left, self.round, self.part, self.rows = np.zeros((4, engines), dtype=np.int64)
         self.words_left = np.zeros(engines, dtype=np.int64)
+        self.returned = np.zeros(engines, dtype=bool)
         self.tag = np.zeros(engines, dtype=np.int64)
         self.last = np.zeros(engines, dtype=bool)
         self.hold = Hold(np.zeros(engines, dtype=bool), self.tag)
@@ -203,8 +204,9 @@ class Drains:
         self.rows_left -= read
         self.round = (self.round + read) % self.rounds
         self.rows -= popped
-        self.free += popped
+        self.free += self.returned
         self.free -= read
+        self.returned = popped
         self.part = (self.part + popped) % self.parts
         self.words_left -= taken
         return taken & ~self.last, taken & self.last

@@ -98,6 +98,7 @@ def run(
             )
             ctx.set(dut.words, words)
             ctx.set(dut.open, open_)
+            ctx.set(dut.read_hidden, take == "hidden" if take else rng.randrange(2))
             ctx.set(dut.take_x, take == "x")
             ctx.set(dut.take_hidden, take == "hidden")
             ctx.set(reset, cycle in resets)

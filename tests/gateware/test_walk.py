@@ -129,6 +129,7 @@ def run(
                 got = ctx.get(dut.o)[lane]
                 assert {name: got[name] for name in visit} == visit, f"{where}: lane {lane}"
             if job and take:
+                assert ctx.get(dut.read_hidden) == bool(job.hidden), f"{where}: read_hidden"
                 assert ctx.get(dut.column) == job.column + taken, f"{where}: column"
                 words[cycle + TO_WORD] = job.input[taken]
                 visits[cycle + LATENCY] = job.visit(spec, taken)

@@ -59,7 +59,7 @@ def drain_latencies(spec: EngineSpec) -> dict[str, int]:
 
 def drain_room(spec: EngineSpec) -> int:
     """Rows that wait at the drain's output: enough that they never wait to be read."""
-    return max(16, 1 << (drain_latencies(spec)["o"] + 1).bit_length()) + 1
+    return max(16, 1 << (drain_latencies(spec)["o"] + 2).bit_length()) + 1
 
 
 class Drain(wiring.Component):
@@ -145,9 +145,10 @@ class Drain(wiring.Component):
         slot = Signal.like(self.drained.slot)
         read = Signal()
         popped = Signal()
+        returned = Signal()  # popped, a cycle before
         m.d.comb += read.eq(under_way & any_free)
-        m.d.sync += free.eq(free - read + popped)
-        with m.If(popped):
+        m.d.sync += [returned.eq(popped), free.eq(free - read + returned)]
+        with m.If(returned):
             m.d.sync += any_free.eq(1)
         with m.Elif(read):
             m.d.sync += any_free.eq(free != 1)
@@ -239,12 +240,13 @@ class Drain(wiring.Component):
         complete = Signal()  # the queue's rows are a word's last
         taken = Signal()
         words_left = Signal.like(layer.rows_words)
+        last = Signal()  # words_left == 1
         m.d.comb += [
             queue.w_data.eq(outputs),
             queue.w_en.eq(rows[at["o"]]),
             popped.eq(queue.r_rdy & queue.r_en),
             self.o.payload.data.eq(word),
-            self.o.payload.last.eq(words_left == 1),
+            self.o.payload.last.eq(last),
             self.o.valid.eq(queue.r_rdy & complete & layer.last),
             self.hidden.payload.eq(word),
             self.hidden.valid.eq(queue.r_rdy & complete & ~layer.last),
@@ -256,14 +258,19 @@ class Drain(wiring.Component):
         else:
             part = Signal(range(parts))
             held = Signal((parts - 1) * lanes * width)
-            m.d.comb += [complete.eq(part == parts - 1), word.eq(Cat(held, queue.r_data))]
+            m.d.comb += word.eq(Cat(held, queue.r_data))
             with m.If(popped):
                 m.d.sync += [
                     part.eq(part + 1),
+                    complete.eq(part == parts - 2),
                     held.eq(word >> (lanes * width)),
                 ]
         with m.If(taken):
-            m.d.sync += [words_left.eq(words_left - 1), self.done.eq(words_left == 1)]
+            m.d.sync += [
+                words_left.eq(words_left - 1),
+                last.eq(words_left == 2),
+                self.done.eq(last),
+            ]
 
         with m.If(self.start):
             m.d.sync += [
@@ -271,6 +278,7 @@ class Drain(wiring.Component):
                 under_way.eq(1),
                 self.done.eq(0),
                 words_left.eq(layer.rows_words),
+                last.eq(layer.rows_words == 1),
                 round_.eq(0),
                 slot.row.eq(0),
                 slot.tag.eq(self.tag),

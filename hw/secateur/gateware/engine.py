@@ -197,6 +197,7 @@ class Engine(wiring.Component):
             walker.x_there.eq(store.x_there),
             walker.hidden_there.eq(store.hidden_there),
             walker.room.eq(room),
+            store.read_hidden.eq(walker.read_hidden),
             store.take_x.eq(walker.take_x),
             store.take_hidden.eq(walker.take_hidden),
             walker.word.eq(store.word),

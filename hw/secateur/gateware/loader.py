@@ -113,6 +113,7 @@ class Loader(wiring.Component):
         # leaves older bytes above it, which nobody looks at.
         word = Signal(largest * 8)
         position = Signal(range(largest))
+        places = Signal(largest, init=1)  # 1 << position: a byte's write enable is near
         ends = Signal()  # at a word's last byte
         before_last = Signal(range(largest))  # position of the one before
         single_byte = Signal()  # there is none
@@ -122,13 +123,15 @@ class Loader(wiring.Component):
         section = data.View(struct(SECTION_HEADER), word[: SECTION_HEADER.width])
 
         m.submodules.crc = checksum = crc.Processor(crc.catalog.CRC32_ISO_HDLC(data_width=8))
+        ready = Signal(init=1)
+        goes_on = Signal()  # a byte may be taken in the next cycle
         take = Signal()
         first = Signal()
-        place = Signal.like(position)
+        m.d.sync += ready.eq(goes_on)
         m.d.comb += [
-            take.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(ready),
+            take.eq(self.i.valid & ready),
             first.eq(self.i.payload.first),
-            place.eq(Mux(first, 0, position)),
         ]
         # The checksum goes a cycle behind.
         matches = Signal()
@@ -141,11 +144,15 @@ class Loader(wiring.Component):
         word_complete = Signal()
         m.d.comb += word_complete.eq(take & ~first & ends)
         with m.If(take):
-            m.d.sync += word.word_select(place, 8).eq(self.i.payload.data)
             m.d.sync += [
-                position.eq(Mux(word_complete, 0, place + 1)),
+                position.eq(Mux(word_complete, 0, Mux(first, 0, position) + 1)),
+                places.eq(Mux(word_complete, 1, Mux(first, 1, places) << 1)),
                 ends.eq(Mux(word_complete, single_byte, position == before_last)),
             ]
+
+        for place in range(largest):
+            with m.If(take & Mux(first, place == 0, places[place])):
+                m.d.sync += word.word_select(place, 8).eq(self.i.payload.data)
 
         # The cycle after its last byte, a word stands in `word` and is written.
         address = Signal.like(self.write.address)
@@ -203,15 +210,20 @@ class Loader(wiring.Component):
 
         def receive() -> None:
             """Take bytes; byte 0 of another image outranks whatever was going on."""
-            m.d.comb += self.i.ready.eq(1)
+            m.d.comb += goes_on.eq(1)
             with m.If(take & first):
                 expect(IMAGE_HEADER.size)
                 m.d.sync += self.error.eq(LoadError.NONE)
                 m.next = "image header"
 
         def refuse(reason: LoadError) -> None:
+            m.d.comb += goes_on.eq(1)
             m.d.sync += self.error.eq(reason)
             m.next = "discard"
+
+        def look(state: str) -> None:
+            m.d.comb += goes_on.eq(0)
+            m.next = state
 
         m.d.comb += self.loading.eq(1)
         with m.FSM():
@@ -221,13 +233,14 @@ class Loader(wiring.Component):
             with m.State("image header"):
                 receive()
                 with m.If(word_complete):
-                    m.next = "look at image"
+                    look("look at image")
             with m.State("look at image"):
                 m.next = "check image"
             with m.State("check image"):
                 with m.If(wrongs == 0):
                     m.d.comb += self.begin.eq(1)
                     with m.If(self.begun):
+                        m.d.comb += goes_on.eq(1)
                         expect(SECTION_HEADER.size)
                         m.next = "section header"
                 # The first of them counts: what is assigned last.
@@ -237,7 +250,7 @@ class Loader(wiring.Component):
             with m.State("section header"):
                 receive()
                 with m.If(word_complete):
-                    m.next = "look at section"
+                    look("look at section")
             with m.State("look at section"):
                 m.d.sync += left.eq(section.count)
                 m.next = "count section"
@@ -246,6 +259,8 @@ class Loader(wiring.Component):
             with m.State("weigh section"):
                 m.next = "check section"
             with m.State("check section"):
+                # Whatever comes next, it takes bytes.
+                m.d.comb += goes_on.eq(1)
                 m.d.sync += [
                     self.write.section.eq(section.section),
                     self.write.pe.eq(section.pe),
@@ -277,7 +292,7 @@ class Loader(wiring.Component):
             with m.State("crc"):
                 receive()
                 with m.If(word_complete):
-                    m.next = "sum crc"
+                    look("sum crc")
             with m.State("sum crc"):
                 m.next = "match crc"
             with m.State("match crc"):
@@ -293,6 +308,7 @@ class Loader(wiring.Component):
                     self.commit.eq(1),
                 ]
                 with m.If(self.committed):
+                    m.d.comb += goes_on.eq(1)
                     m.next = "discard"
 
         return m

@@ -72,16 +72,14 @@ class PayloadBuffer(wiring.Component):
         m.submodules.memory = ram = self.technology.memory(8 * self.word_size, depth=depth)
 
         left = Signal(range(self.size + 1))
+        active = Signal()  # left != 0
+        last = Signal()  # left == 1
         words = Signal()
-        active = Signal()
-        last = Signal()
         taken = Signal()
         word_taken = Signal()
         lane = Signal((self.word_size - 1).bit_length())
         m.d.comb += [
-            active.eq(left != 0),
             self.i_read.ready.eq(~active),
-            last.eq(left == 1),
         ]
 
         # Cycles 0 and 1: in the memory, which stands still while its word waits.
@@ -113,12 +111,17 @@ class PayloadBuffer(wiring.Component):
             word_taken.eq(taken & (words | (lane == self.word_size - 1))),
         ]
         with m.If(taken):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2), active.eq(~last)]
             with m.If(~words):
                 m.d.sync += lane.eq(lane + 1)
         with m.If((taken & last) | ~active):
             m.d.sync += [address.eq(0), fetched.eq(0), valid.eq(0), lane.eq(0)]
         with m.If(self.i_read.valid & ~active):
-            m.d.sync += [words.eq(self.i_read.payload.words), left.eq(self.i_read.payload.length)]
+            m.d.sync += [
+                words.eq(self.i_read.payload.words),
+                left.eq(self.i_read.payload.length),
+                last.eq(self.i_read.payload.length == 1),
+                active.eq(1),
+            ]
 
         return m

@@ -50,6 +50,8 @@ class ActivationStore(wiring.Component):
         Strobe: an x was completed in the cycle before.
     x_there, hidden_there : Out(1)
         A word can be read.
+    read_hidden : In(1)
+        Which of them is read, where one is.
     take_x, take_hidden : In(1)
         Strobes: read it. One of them in a cycle, and only a word that is there.
     word : Out(data.ArrayLayout(spec.activation_width, spec.lanes))
@@ -64,6 +66,7 @@ class ActivationStore(wiring.Component):
     complete: Signal
     x_there: Signal
     hidden_there: Signal
+    read_hidden: Signal
     take_x: Signal
     take_hidden: Signal
     word: data.View
@@ -80,6 +83,7 @@ class ActivationStore(wiring.Component):
             "complete": Out(1),
             "x_there": Out(1),
             "hidden_there": Out(1),
+            "read_hidden": In(1),
             "take_x": In(1),
             "take_hidden": In(1),
             "word": Out(data.ArrayLayout(spec.activation_width, spec.lanes)),
@@ -135,7 +139,7 @@ class ActivationStore(wiring.Component):
             ram.write_word.eq(
                 Mux(put_hidden, Value.cast(self.i_hidden.payload), Value.cast(self.i_x.payload))
             ),
-            ram.read_address.eq(Mux(self.take_hidden, Cat(hidden_read, 1), Cat(x_read, 0))),
+            ram.read_address.eq(Mux(self.read_hidden, Cat(hidden_read, 1), Cat(x_read, 0))),
             self.word.eq(ram.read_word),
         ]
         m.d.sync += self.complete.eq(put_x & last)

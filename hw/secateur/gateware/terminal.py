@@ -166,9 +166,15 @@ class Terminal(wiring.Component):
         sequence = Signal(8)
         restart = Signal()
         counting = Signal()
-        m.d.sync += counting.eq(waiting | feeding)
-        with m.If(restart | (unmeasured & self.o_x.valid & self.o_x.ready)):
+        begins = Signal()  # the first word of x moved a cycle before
+        m.d.sync += [
+            counting.eq(waiting | feeding),
+            begins.eq(unmeasured & self.o_x.valid & self.o_x.ready),
+        ]
+        with m.If(restart):
             m.d.sync += timer.eq(0)
+        with m.Elif(begins):
+            m.d.sync += timer.eq(1)
         with m.Elif(counting & ~late):
             m.d.sync += timer.eq(timer + 1)
         with m.If(self.o_x.valid & self.o_x.ready):
@@ -187,12 +193,17 @@ class Terminal(wiring.Component):
             m.d.comb += responder.status[name].eq(status[name])
 
         # What decides about a request, a cycle before it does.
+        sound = Signal()
+        commands = (Command.STATUS, Command.LOAD, Command.INFER, Command.READ)
+        wanted = {command: Signal(name=f"is_{command.name.lower()}") for command in commands}
         nothing = Signal()
         whole_x = Signal()
         image = Signal()
         occupied = Signal()
         readable = Signal()  # only this component begins to read
         m.d.sync += [
+            sound.eq(request.code == Code.OK),
+            *(signal.eq(request.command == command) for command, signal in wanted.items()),
             nothing.eq(request.length == 0),
             whole_x.eq(request.length == status.input_words << word_bits),
             image.eq(request.length > LOAD.size),
@@ -200,6 +211,7 @@ class Terminal(wiring.Component):
             occupied.eq(status.busy | status.committing | self.o_x.valid),
             readable.eq(self.o_read.ready),
         ]
+        offset_byte = Signal(8)
         offset_place = Signal(2)
         follows = Signal()
         fresh = Signal()  # the offset is `taken`; it is 0
@@ -227,47 +239,46 @@ class Terminal(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "decide"
             with m.State("decide"):
-                with m.If(request.code != Code.OK):
+                with m.If(~sound):
                     respond(request.code)
-                with m.Else(), m.Switch(request.command):
-                    with m.Case(Command.STATUS):
+                with m.Elif(wanted[Command.STATUS]):
+                    respond(Code.LENGTH)
+                    with m.If(nothing):
+                        respond(Code.OK, Body.STATUS)
+                with m.Elif(wanted[Command.LOAD]):
+                    with m.If(~image):
                         respond(Code.LENGTH)
-                        with m.If(nothing):
-                            respond(Code.OK, Body.STATUS)
-                    with m.Case(Command.LOAD):
-                        with m.If(~image):
-                            respond(Code.LENGTH)
-                        with m.Elif(~readable):
-                            respond(Code.BUSY)
-                        with m.Else():
-                            m.d.sync += [follows.eq(1), fresh.eq(1), offset_place.eq(0)]
-                            read(words=0, length=request.length)
-                    with m.Case(Command.INFER):
-                        with m.If(~status.loaded):
-                            respond(Code.PROGRAM)
-                        with m.Elif(occupied | ~readable):
-                            respond(Code.BUSY)
-                        with m.Elif(~whole_x | nothing):
-                            respond(Code.LENGTH)
-                        with m.Else():
-                            m.d.comb += restart.eq(1)
-                            m.d.sync += [
-                                sequence.eq(request.sequence),
-                                has_result.eq(0),
-                                unmeasured.eq(1),
-                                waiting.eq(1),
-                                y_words.eq(0),
-                            ]
-                            read(words=1, length=status.input_words)
-                    with m.Case(Command.READ):
-                        with m.If(~nothing):
-                            respond(Code.LENGTH)
-                        with m.Elif(~has_result):
-                            respond(Code.RESULT)
-                        with m.Else():
-                            m.next = "read reply"
-                    with m.Default():
-                        respond(Code.COMMAND)
+                    with m.Elif(~readable):
+                        respond(Code.BUSY)
+                    with m.Else():
+                        m.d.sync += [follows.eq(1), fresh.eq(1), offset_place.eq(0)]
+                        read(words=0, length=request.length)
+                with m.Elif(wanted[Command.INFER]):
+                    with m.If(~status.loaded):
+                        respond(Code.PROGRAM)
+                    with m.Elif(occupied | ~readable):
+                        respond(Code.BUSY)
+                    with m.Elif(~whole_x | nothing):
+                        respond(Code.LENGTH)
+                    with m.Else():
+                        m.d.comb += restart.eq(1)
+                        m.d.sync += [
+                            sequence.eq(request.sequence),
+                            has_result.eq(0),
+                            unmeasured.eq(1),
+                            waiting.eq(1),
+                            y_words.eq(0),
+                        ]
+                        read(words=1, length=status.input_words)
+                with m.Elif(wanted[Command.READ]):
+                    with m.If(~nothing):
+                        respond(Code.LENGTH)
+                    with m.Elif(~has_result):
+                        respond(Code.RESULT)
+                    with m.Else():
+                        m.next = "read reply"
+                with m.Else():
+                    respond(Code.COMMAND)
             with m.State("read"):
                 m.d.comb += self.o_read.valid.eq(1)
                 with m.If(self.o_read.ready):
@@ -276,15 +287,19 @@ class Terminal(wiring.Component):
                         m.next = "infer"
             with m.State("offset"):
                 m.d.comb += discard.eq(1)
+                m.d.sync += offset_byte.eq(self.i_byte.payload.data)
                 with m.If(self.i_byte.valid):
-                    known = Cat(taken, C(0, 32 - TAKEN_BITS)).word_select(offset_place, 8)
-                    m.d.sync += [
-                        follows.eq(follows & (self.i_byte.payload.data == known)),
-                        fresh.eq(fresh & (self.i_byte.payload.data == 0)),
-                        offset_place.eq(offset_place + 1),
-                    ]
-                    with m.If(offset_place == LOAD.size - 1):
-                        m.next = "order"
+                    m.next = "compare"
+            with m.State("compare"):
+                known = Cat(taken, C(0, 32 - TAKEN_BITS)).word_select(offset_place, 8)
+                m.d.sync += [
+                    follows.eq(follows & (offset_byte == known)),
+                    fresh.eq(fresh & (offset_byte == 0)),
+                    offset_place.eq(offset_place + 1),
+                ]
+                m.next = "offset"
+                with m.If(offset_place == LOAD.size - 1):
+                    m.next = "order"
             with m.State("order"):
                 m.next = "load"
                 with m.If(fresh):

@@ -62,6 +62,8 @@ class Walker(wiring.Component):
         The activation memory has a word of x, of the hidden layers.
     room : In(1)
         All queues have room for what may still come.
+    read_hidden : Out(1)
+        The word that is read, where one is, is one of the hidden layers. Known early.
     take_x, take_hidden : Out(1)
         Strobes: read a word; it stands in ``word`` two cycles later.
     word : In(data.ArrayLayout(spec.activation_width, spec.lanes))
@@ -84,6 +86,7 @@ class Walker(wiring.Component):
     x_there: Signal
     hidden_there: Signal
     room: Signal
+    read_hidden: Signal
     take_x: Signal
     take_hidden: Signal
     word: data.View
@@ -102,6 +105,7 @@ class Walker(wiring.Component):
             "x_there": In(1),
             "hidden_there": In(1),
             "room": In(1),
+            "read_hidden": Out(1),
             "take_x": Out(1),
             "take_hidden": Out(1),
             "word": In(data.ArrayLayout(spec.activation_width, spec.lanes)),
@@ -124,6 +128,7 @@ class Walker(wiring.Component):
         m.d.comb += [
             there.eq(Mux(job.hidden, self.hidden_there, self.x_there)),
             take.eq(under_way & there & self.room),
+            self.read_hidden.eq(job.hidden),
             self.take_x.eq(take & ~job.hidden),
             self.take_hidden.eq(take & job.hidden),
             self.column.eq(job.column),
