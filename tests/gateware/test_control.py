@@ -715,7 +715,7 @@ def test_two_banks(seed: int) -> None:
             await bench.step()
             assert not bench.begin, "two banks: begin is answered at once"
             bench.commit = True
-            await bench.step()
+            await bench.step(2)
             if bench.commit:
                 assert not ctx.get(dut.x_open), "an input may begin while a program waits"
             if inputs:

@@ -171,11 +171,14 @@ class Control(wiring.Component):
         flying = Signal(range(jobs + 1))  # inferences under way
         undrained = Signal(range(jobs + 1))  # jobs under way
         quiet = Signal()
-        # A cycle late, which shortens the way to x: programs change once no x can begin any more.
+        # Two cycles late, which shortens the way to x: programs change once no x can begin any more.
         closed = Signal()
+        shut = Signal()
         m.d.sync += [
             closed.eq(self.commit | (self.begin if spec.banks == 1 else 0)),
-            quiet.eq((flying == 0) & ~self.x_begun & closed),
+            shut.eq(closed),
+            self.x_open.eq(self.ready & ~closed),
+            quiet.eq((flying == 0) & ~self.x_begun & closed & shut),
         ]
         may_begin = Signal()
         m.d.comb += [
@@ -183,7 +186,6 @@ class Control(wiring.Component):
             self.loaded.eq(loaded),
             self.bank.eq(bank),
             self.write_bank.eq(~bank if spec.banks == 2 else 0),
-            self.x_open.eq(self.ready & ~closed),
         ]
         if spec.banks == 2:
             m.d.comb += self.begun.eq(1)

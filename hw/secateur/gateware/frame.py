@@ -132,12 +132,12 @@ class FrameReceiver(wiring.Component):
 
         # A word is written with each of its bytes, the bytes behind this one as they happen to be.
         lane = place[: (self.word_size - 1).bit_length()]
-        gathered = Signal(8 * self.word_size, reset_less=True)
-        word = Signal.like(gathered)
-        m.d.comb += [
-            word.eq(gathered),
-            word.word_select(lane, 8).eq(byte),
-        ]
+        gathered = Signal(8 * (self.word_size - 1), reset_less=True)
+        word = Signal(8 * self.word_size)
+        m.d.comb += word.eq(Cat(gathered, byte))
+        for index in range(self.word_size - 1):
+            with m.If(lane == index):
+                m.d.comb += word.word_select(index, 8).eq(byte)
         m.d.comb += [
             check.data.eq(byte),
             check.valid.eq(taken & ~self.i.payload.end & counts),

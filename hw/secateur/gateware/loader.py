@@ -113,7 +113,6 @@ class Loader(wiring.Component):
         # leaves older bytes above it, which nobody looks at.
         word = Signal(largest * 8)
         position = Signal(range(largest))
-        places = Signal(largest, init=1)  # 1 << position: a byte's write enable is near
         ends = Signal()  # at a word's last byte
         before_last = Signal(range(largest))  # position of the one before
         single_byte = Signal()  # there is none
@@ -127,11 +126,13 @@ class Loader(wiring.Component):
         goes_on = Signal()  # a byte may be taken in the next cycle
         take = Signal()
         first = Signal()
+        place = Signal.like(position)
         m.d.sync += ready.eq(goes_on)
         m.d.comb += [
             self.i.ready.eq(ready),
             take.eq(self.i.valid & ready),
             first.eq(self.i.payload.first),
+            place.eq(Mux(first, 0, position)),
         ]
         # The checksum goes a cycle behind.
         matches = Signal()
@@ -144,15 +145,11 @@ class Loader(wiring.Component):
         word_complete = Signal()
         m.d.comb += word_complete.eq(take & ~first & ends)
         with m.If(take):
+            m.d.sync += word.word_select(place, 8).eq(self.i.payload.data)
             m.d.sync += [
-                position.eq(Mux(word_complete, 0, Mux(first, 0, position) + 1)),
-                places.eq(Mux(word_complete, 1, Mux(first, 1, places) << 1)),
+                position.eq(Mux(word_complete, 0, place + 1)),
                 ends.eq(Mux(word_complete, single_byte, position == before_last)),
             ]
-
-        for place in range(largest):
-            with m.If(take & Mux(first, place == 0, places[place])):
-                m.d.sync += word.word_select(place, 8).eq(self.i.payload.data)
 
         # The cycle after its last byte, a word stands in `word` and is written.
         address = Signal.like(self.write.address)

@@ -36,7 +36,7 @@ def response_layout() -> data.StructLayout:
 class Responder(wiring.Component):
     """Put a response together, byte by byte.
 
-    Throughput is one byte every two cycles, and one of y every cycle.
+    Throughput is one byte every two cycles.
 
     Members
     -------
@@ -81,7 +81,7 @@ class Responder(wiring.Component):
         place = Signal(range(len(text) // 8))
         byte = Signal(8)
         last = Signal()  # `byte` ends the response
-        before_y = Signal()  # y follows `byte`
+        before_y = Signal()  # y follows `byte`, or goes on
 
         is_result = self.i.payload.body == Body.RESULT
         is_end = Signal()
@@ -118,12 +118,9 @@ class Responder(wiring.Component):
                     with m.If(last):
                         finish()
             with m.State("y"):
-                m.d.comb += [
-                    self.o.valid.eq(self.i_y.valid),
-                    self.o.payload.eq(self.i_y.payload),
-                    self.i_y.ready.eq(self.o.ready),
-                ]
-                with m.If(self.i_y.valid & self.o.ready & self.i_y.payload.last):
-                    finish()
+                m.d.comb += self.i_y.ready.eq(1)
+                m.d.sync += [byte.eq(self.i_y.payload.data), last.eq(self.i_y.payload.last)]
+                with m.If(self.i_y.valid):
+                    m.next = "text"
 
         return m

@@ -189,7 +189,10 @@ class Terminal(wiring.Component):
             responder.status.max_payload.eq(self.size),
             responder.status.clock.eq(self.clock),
         ]
-        for name in ("loaded", "busy", "loading", "committing", "error", "program"):
+        # What it says comes from afar.
+        for name in ("loaded", "busy", "loading", "committing"):
+            m.d.sync += responder.status[name].eq(status[name])
+        for name in ("error", "program"):
             m.d.comb += responder.status[name].eq(status[name])
 
         # What decides about a request, a cycle before it does.
@@ -211,8 +214,9 @@ class Terminal(wiring.Component):
             occupied.eq(status.busy | status.committing | self.o_x.valid),
             readable.eq(self.o_read.ready),
         ]
-        offset_byte = Signal(8)
         offset_place = Signal(2)
+        as_expected = Signal()  # a byte of it
+        zero = Signal()
         follows = Signal()
         fresh = Signal()  # the offset is `taken`; it is 0
 
@@ -287,14 +291,17 @@ class Terminal(wiring.Component):
                         m.next = "infer"
             with m.State("offset"):
                 m.d.comb += discard.eq(1)
-                m.d.sync += offset_byte.eq(self.i_byte.payload.data)
-                with m.If(self.i_byte.valid):
-                    m.next = "compare"
-            with m.State("compare"):
-                known = Cat(taken, C(0, 32 - TAKEN_BITS)).word_select(offset_place, 8)
+                expected = Cat(taken, C(0, 32 - TAKEN_BITS)).word_select(offset_place, 8)
                 m.d.sync += [
-                    follows.eq(follows & (offset_byte == known)),
-                    fresh.eq(fresh & (offset_byte == 0)),
+                    as_expected.eq(self.i_byte.payload.data == expected),
+                    zero.eq(self.i_byte.payload.data == 0),
+                ]
+                with m.If(self.i_byte.valid):
+                    m.next = "compared"
+            with m.State("compared"):
+                m.d.sync += [
+                    follows.eq(follows & as_expected),
+                    fresh.eq(fresh & zero),
                     offset_place.eq(offset_place + 1),
                 ]
                 m.next = "offset"
@@ -304,7 +311,7 @@ class Terminal(wiring.Component):
                 m.next = "load"
                 with m.If(fresh):
                     m.d.sync += [first.eq(1), taken.eq(0)]
-                with m.If(fresh | (follows & status.loading)):
+                with m.If(fresh | (follows & responder.status.loading)):
                     m.d.comb += restart.eq(1)
                     m.d.sync += [feeding.eq(1), has_result.eq(0)]
                 with m.Else():
