@@ -171,7 +171,7 @@ class Control(wiring.Component):
         flying = Signal(range(jobs + 1))  # inferences under way
         undrained = Signal(range(jobs + 1))  # jobs under way
         quiet = Signal()
-        # Two cycles late, which shortens the way to x: programs change once no x can begin any more.
+        # Late, which shortens the way to x: programs change once no x can begin any more.
         closed = Signal()
         shut = Signal()
         m.d.sync += [
