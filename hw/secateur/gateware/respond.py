@@ -41,7 +41,7 @@ class Responder(wiring.Component):
     Members
     -------
     i : In(stream.Signature(response_layout()))
-        Responses; each is taken with its last byte.
+        Responses; each is taken after its last byte.
     status : In(struct(STATUS))
         For the body ``STATUS``; each byte is looked at when it is sent.
     result : In(struct(RESULT))
@@ -88,11 +88,6 @@ class Responder(wiring.Component):
         ends = [RESPONSE.size, RESPONSE.size + STATUS.size, result_place + RESULT.size]
         m.d.comb += is_end.eq(place == Array(end - 1 for end in ends)[self.i.payload.body])
 
-        def finish() -> None:
-            m.d.comb += self.i.ready.eq(1)
-            m.d.sync += place.eq(0)
-            m.next = "select"
-
         with m.FSM():
             with m.State("select"):
                 m.d.sync += [
@@ -116,11 +111,15 @@ class Responder(wiring.Component):
                     with m.If(before_y):
                         m.next = "y"
                     with m.If(last):
-                        finish()
+                        m.next = "sent"
             with m.State("y"):
                 m.d.comb += self.i_y.ready.eq(1)
                 m.d.sync += [byte.eq(self.i_y.payload.data), last.eq(self.i_y.payload.last)]
                 with m.If(self.i_y.valid):
                     m.next = "text"
+            with m.State("sent"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += place.eq(0)
+                m.next = "select"
 
         return m

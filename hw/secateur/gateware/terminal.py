@@ -62,7 +62,7 @@ class Terminal(wiring.Component):
     Members
     -------
     i : In(stream.Signature(request_layout(size)))
-        Requests; taken with the last byte of the response.
+        Requests; taken after the last byte of the response.
     o_read, i_byte, i_word
         The request's payload, see :class:`secateur.gateware.payload.PayloadBuffer`.
     o : Out(frame_stream())
@@ -214,9 +214,8 @@ class Terminal(wiring.Component):
             occupied.eq(status.busy | status.committing | self.o_x.valid),
             readable.eq(self.o_read.ready),
         ]
-        offset_place = Signal(2)
-        as_expected = Signal()  # a byte of it
-        zero = Signal()
+        byte = Signal(8)  # of the offset
+        place = Signal(2)
         follows = Signal()
         fresh = Signal()  # the offset is `taken`; it is 0
 
@@ -255,7 +254,7 @@ class Terminal(wiring.Component):
                     with m.Elif(~readable):
                         respond(Code.BUSY)
                     with m.Else():
-                        m.d.sync += [follows.eq(1), fresh.eq(1), offset_place.eq(0)]
+                        m.d.sync += [follows.eq(1), fresh.eq(1), place.eq(0)]
                         read(words=0, length=request.length)
                 with m.Elif(wanted[Command.INFER]):
                     with m.If(~status.loaded):
@@ -291,21 +290,18 @@ class Terminal(wiring.Component):
                         m.next = "infer"
             with m.State("offset"):
                 m.d.comb += discard.eq(1)
-                expected = Cat(taken, C(0, 32 - TAKEN_BITS)).word_select(offset_place, 8)
-                m.d.sync += [
-                    as_expected.eq(self.i_byte.payload.data == expected),
-                    zero.eq(self.i_byte.payload.data == 0),
-                ]
+                m.d.sync += byte.eq(self.i_byte.payload.data)
                 with m.If(self.i_byte.valid):
-                    m.next = "compared"
-            with m.State("compared"):
+                    m.next = "compare"
+            with m.State("compare"):
+                expected = Cat(taken, C(0, 32 - TAKEN_BITS)).word_select(place, 8)
                 m.d.sync += [
-                    follows.eq(follows & as_expected),
-                    fresh.eq(fresh & zero),
-                    offset_place.eq(offset_place + 1),
+                    follows.eq(follows & (byte == expected)),
+                    fresh.eq(fresh & (byte == 0)),
+                    place.eq(place + 1),
                 ]
                 m.next = "offset"
-                with m.If(offset_place == LOAD.size - 1):
+                with m.If(place == LOAD.size - 1):
                     m.next = "order"
             with m.State("order"):
                 m.next = "load"
