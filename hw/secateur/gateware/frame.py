@@ -93,6 +93,7 @@ class FrameReceiver(wiring.Component):
         delay = Signal(8 * CRC_SIZE)
         byte = Signal(8)
         taken = Signal()
+        ended = Signal()
         wide = place.as_signed()
         # What a place means is known a cycle later; until then no byte is taken.
         known = Signal()
@@ -104,12 +105,12 @@ class FrameReceiver(wiring.Component):
         behind = Signal()
         differs = Signal()
         m.d.comb += [
-            self.i.ready.eq(~self.o.valid & known),
+            self.i.ready.eq(~ended & known),
             taken.eq(self.i.valid & self.i.ready),
             byte.eq(delay[:8]),
         ]
         m.d.sync += [
-            known.eq(~taken & ~(self.o.valid & self.o.ready)),
+            known.eq(~taken & ~ended),
             is_first.eq(wide == first),
             is_command.eq(wide == -2),
             is_sequence.eq(wide == -1),
@@ -119,41 +120,39 @@ class FrameReceiver(wiring.Component):
             differs.eq(check.crc != delay),
         ]
         oversized = Signal()
-        with m.If(taken & ~self.i.payload.end):
-            m.d.sync += delay.eq(Cat(delay[8:], self.i.payload.data))
+        # Bytes are shifted into a word, which is whole once its last byte is there.
+        lane = place[: (self.word_size - 1).bit_length()]
+        word = Signal(8 * self.word_size)
+        gathered = Signal(8 * (self.word_size - 1), reset_less=True)
+        shift = Signal()
+        m.d.comb += [
+            word.eq(Cat(gathered, byte)),
+            shift.eq((taken & ~self.i.payload.end) | (ended & (lane != 0))),
+            check.data.eq(byte),
+            check.valid.eq(taken & ~self.i.payload.end & counts),
+            restart.eq(is_first),
+            # Bytes before and behind the payload are written too: those before are overwritten, or
+            # lie behind it, and a payload with something behind is not read.
+            payload.write_address.eq(place[:bits] >> len(lane)),
+            payload.write_data.eq(word),
+            payload.write_enable.eq(shift),
+        ]
+        with m.If(shift):
+            m.d.sync += gathered.eq(word >> 8)
             with m.If(~behind):
                 m.d.sync += place.eq(place + 1)
             with m.Else():
                 m.d.sync += oversized.eq(1)
+        with m.If(taken & ~self.i.payload.end):
+            m.d.sync += delay.eq(Cat(delay[8:], self.i.payload.data))
             with m.If(is_command):
                 m.d.sync += self.o.payload.command.eq(byte)
             with m.If(is_sequence):
                 m.d.sync += self.o.payload.sequence.eq(byte)
 
-        # A word is written with each of its bytes, the bytes behind this one as they happen to be.
-        lane = place[: (self.word_size - 1).bit_length()]
-        gathered = Signal(8 * (self.word_size - 1), reset_less=True)
-        word = Signal(8 * self.word_size)
-        m.d.comb += word.eq(Cat(gathered, byte))
-        for index in range(self.word_size - 1):
-            with m.If(lane == index):
-                m.d.comb += word.word_select(index, 8).eq(byte)
-        m.d.comb += [
-            check.data.eq(byte),
-            check.valid.eq(taken & ~self.i.payload.end & counts),
-            restart.eq(is_first),
-            payload.write_address.eq(place[:bits] >> len(lane)),
-            payload.write_data.eq(word),
-        ]
-        # Bytes before and behind the payload are written too: those before are overwritten, or lie
-        # behind it, and a payload with something behind is not read.
-        with m.If(taken & ~self.i.payload.end):
-            m.d.comb += payload.write_enable.eq(1)
-            m.d.sync += gathered.eq(word)
-
         with m.If(taken & self.i.payload.end):
             m.d.sync += [
-                self.o.valid.eq(1),
+                ended.eq(1),
                 self.o.payload.length.eq(place),
                 self.o.payload.code.eq(Mux(oversized, Code.OVERSIZED, Code.OK)),
             ]
@@ -163,8 +162,11 @@ class FrameReceiver(wiring.Component):
                     self.o.payload.command.eq(0),
                     self.o.payload.sequence.eq(0),
                 ]
+        # The last word is filled up before the request is shown.
+        with m.If(ended & (lane == 0)):
+            m.d.sync += self.o.valid.eq(1)
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [self.o.valid.eq(0), place.eq(first), oversized.eq(0)]
+            m.d.sync += [ended.eq(0), self.o.valid.eq(0), place.eq(first), oversized.eq(0)]
 
         return m
 
