@@ -1,1 +1,1 @@
-"""Test bench library: streams, the cocotb runner, the stream contract, the test benches."""
+"""Test bench library: streams, the cocotb runner, the engine of the proofs, the test benches."""

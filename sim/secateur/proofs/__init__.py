@@ -1,0 +1,1 @@
+"""What is proved of the gateware, a component a file."""

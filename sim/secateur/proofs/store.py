@@ -1,0 +1,110 @@
+"""The two queues of the activation memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+from amaranth.hdl import Signal
+
+from secateur.bench.fault import Fault
+from secateur.bench.formal import Claim
+from secateur.bench.harness import Harness
+from secateur.bench.hostile import HOSTILE
+from secateur.gateware.store import ActivationStore
+from secateur.proofs.fifo import count, follow
+from secateur.proofs.sizes import SPEC
+
+__all__ = ["CLAIMS"]
+
+#: One activation a word: the width of a word does not matter here.
+NARROW = dataclasses.replace(SPEC, pes=1, lanes=1)
+DEPTH = NARROW.activation_depth
+
+
+def build(*, order: bool) -> Harness:
+    """Words come and are read in any order, as long as what is read is there."""
+    store = ActivationStore(NARROW, technology=HOSTILE)
+    h = Harness(store)
+    h.assume("one is read", ~(store.take_x & store.take_hidden))
+    levels = []
+    for name, i, there, take in (
+        ("x", store.i_x, store.x_there, store.take_x),
+        ("hidden", store.i_hidden, store.hidden_there, store.take_hidden),
+    ):
+        put = i.valid & i.ready
+        level = count(h, name, put=put, take=take, depth=DEPTH)
+        h.assume(f"{name} is there", ~take | there)
+        h.claim(f"{name} is there when it is", there == (level != 0))
+        if order:
+            # Two cycles later the word is there.
+            taken = h.late(h.late(take))
+            follow(
+                h,
+                name,
+                count(h, f"{name}_read", put=put, take=taken, depth=DEPTH + 2),
+                put=put,
+                word=i.payload,
+                take=taken,
+                given=store.word,
+            )
+        levels.append(level)
+    h.claim("room for x", ~store.i_x.ready | (levels[0] < DEPTH))
+    h.claim("room for hidden", store.i_hidden.ready == (levels[1] < DEPTH))
+
+    # An x has so many words.
+    words = h.constant("all_words", len(store.words))
+    h.m.d.comb += store.words.eq(words)
+    h.assume("an x has words", words != 0)
+    left = Signal.like(words)
+    put = store.i_x.valid & store.i_x.ready
+    last = put & ((left == 1) | ((left == 0) & (words == 1)))
+    with h.m.If(put):
+        with h.m.If(left == 0):
+            h.m.d.sync += left.eq(words - 1)
+        with h.m.Else():
+            h.m.d.sync += left.eq(left - 1)
+    h.assume("length is known", store.open <= h.late(h.late(h.after_first())))
+    h.claim("x is complete", store.complete == h.late(last))
+    h.claim("x begins when it may", ~put | (left != 0) | store.open)
+    return h
+
+
+SIZE = f"2 queues of {DEPTH} words of {NARROW.activation_width} bits"
+CLAIMS = (
+    Claim(
+        name="activation store, pointers",
+        size=SIZE,
+        make=partial(build, order=False),
+        faults=(
+            Fault("store", "full.eq(after_put == read)", "full.eq(0)", "room for hidden"),
+            Fault(
+                "store",
+                "there.eq(after_take != write)",
+                "there.eq(0)",
+                "hidden is there when it is",
+            ),
+            Fault("store", "inside.eq(~last)", "inside.eq(0)", "x is complete"),
+        ),
+    ),
+    Claim(
+        name="activation store, order",
+        size=SIZE,
+        make=partial(build, order=True),
+        cycles=16,
+        faults=(
+            Fault(
+                "store",
+                "self.i_x.ready.eq(may_x & ~put_hidden)",
+                "self.i_x.ready.eq(may_x)",
+                "x: in order",
+            ),
+            Fault(
+                "store",
+                "Mux(self.take_hidden, Cat(hidden_read, 1), Cat(x_read, 0))",
+                "Mux(self.take_hidden, Cat(hidden_read, 1), Cat(hidden_read, 0))",
+                "x: in order",
+            ),
+        ),
+    ),
+)
