@@ -84,7 +84,7 @@ class RefutedError(CheckFailedError):
         super().__init__(f"{name}: {conditions} does not hold at the end of this run\n{run}")
 
 
-def prove(claim: Claim, *, seconds: int = 120) -> tuple[str, ...]:
+def prove(claim: Claim, *, seconds: int = 600) -> tuple[str, ...]:
     """Prove a claim.
 
     Returns

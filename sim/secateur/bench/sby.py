@@ -58,7 +58,7 @@ PASS, FAIL, UNKNOWN = 0, 2, 4
 
 
 def solve(
-    text: str, *, cycles: int | None = None, seconds: int = 120, checks: Sequence[str] = ()
+    text: str, *, cycles: int | None = None, seconds: int = 600, checks: Sequence[str] = ()
 ) -> Run | None:
     """Prove every assertion of a module ``top``.
 

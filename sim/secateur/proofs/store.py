@@ -91,7 +91,7 @@ CLAIMS = (
         name="activation store, order",
         size=SIZE,
         make=partial(build, order=True),
-        cycles=16,
+        cycles=12,
         faults=(
             Fault(
                 "store",
