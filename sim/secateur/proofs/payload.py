@@ -78,7 +78,7 @@ CLAIMS = (
             Fault(
                 "payload", "self.write_enable & ~active", "self.write_enable", "bytes as written"
             ),
-            Fault("payload", "last.eq(left == 1)", "last.eq(left == 2)", "last is the last"),
+            Fault("payload", "last.eq(left == 2)", "last.eq(left == 3)", "last is the last"),
             Fault(
                 "payload",
                 "move.eq(~valid | word_taken)",

@@ -27,6 +27,10 @@ def build(*, order: bool) -> Harness:
     store = ActivationStore(NARROW, technology=HOSTILE)
     h = Harness(store)
     h.assume("one is read", ~(store.take_x & store.take_hidden))
+    h.assume(
+        "which is read",
+        ~(store.take_x | store.take_hidden) | (store.read_hidden == store.take_hidden),
+    )
     levels = []
     for name, i, there, take in (
         ("x", store.i_x, store.x_there, store.take_x),
@@ -101,8 +105,8 @@ CLAIMS = (
             ),
             Fault(
                 "store",
-                "Mux(self.take_hidden, Cat(hidden_read, 1), Cat(x_read, 0))",
-                "Mux(self.take_hidden, Cat(hidden_read, 1), Cat(hidden_read, 0))",
+                "Mux(self.read_hidden, Cat(hidden_read, 1), Cat(x_read, 0))",
+                "Mux(self.read_hidden, Cat(hidden_read, 1), Cat(hidden_read, 0))",
                 "x: in order",
             ),
         ),
