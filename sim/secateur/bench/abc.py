@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 #: What is tried before ``pdr``: runs of few cycles, which an induction of fewer builds on, the
 #: induction, and runs of more cycles for some seconds.
-FIRST = ("bmc3 -F 10", "ind -F 8", "bmc3 -F 30 -T 10")
+FIRST = ("bmc3 -F 10", "ind -F 8", "bmc3 -F 30 -T 3")
 #: Yosys calls ABC for a design, which ABC sets aside.
 DESIGN = r"""read_rtlil <<EOT
 module \top
