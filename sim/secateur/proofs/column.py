@@ -80,7 +80,7 @@ CLAIMS = (
         name="column queue, order",
         size=SIZE,
         make=partial(build, order=True),
-        cycles=15,
+        cycles=14,
         faults=(
             Fault(
                 "column", "Mux(self.i.first, self.i.base, pointer)", "pointer", "column: in order"

@@ -238,7 +238,7 @@ CLAIMS = (
         lambda: Terminal(SPEC, size=8, clock=1, limit_bits=3),
         name="streams of Terminal",
         size=f"{SMALL}, 8 bytes",
-        cycles=10,
+        cycles=12,
         faults=(
             Fault("terminal", "with m.If(self.o_read.ready):", "if True:", "o_read stays"),
             Fault(
