@@ -3,11 +3,10 @@
 SymbiYosys and everything that it calls comes from the wheel of Yosys, whose only solver for it is
 ABC. Measured on the proofs of :mod:`secateur.proofs`:
 
-- ABC's property directed reachability proves the queues for runs of any length as they are.
-  Induction alone, in Yosys's ``sat`` or in ``smtbmc`` with a solver such as Z3, does not, unless
-  the proof also says which states cannot be reached.
-- ABC's induction proves in a second what takes Yosys's ``sat`` eight and Z3 ten.
-- Bounded, ABC needs no longer than Z3.
+- ABC's property directed reachability proves the queues for runs of any length as they are, where
+  induction over 8 cycles does not close: that would need claims about which states are reached.
+- ABC's induction proves the COBS encoder's stream in a second; Yosys's ``sat`` takes 8, Z3 10.
+- For the first 20 cycles of the drain, ABC and Z3 take the same time.
 """
 
 from __future__ import annotations
