@@ -16,24 +16,30 @@ namespace {
 constexpr uint64_t TELL = 1 << 16;
 // Cycles in which nothing more may come after the last word.
 constexpr uint64_t QUIET = 100;
+// What chances are counted in.
+constexpr int64_t STEPS = 256;
 
 // The beginning of a job: int64 each, in this order. Then its bursts; then the bytes of all images;
 // then those of the words of all x, `x_bytes` each, a bit of which is at 1 << bit, little-endian.
 struct Job {
-    int64_t bursts, x_bytes, y_bytes, patience, counters_bytes;
-    int64_t loaded, loading, committing, busy, error;
+    int64_t bursts, x_bytes, y_bytes, patience, counters_bytes, seed;
+    int64_t loaded, loading, committing, busy, error, program;
 };
 
 // Inputs that follow each other, words of each and of its output, and the bytes of the image that
-// is sent meanwhile.
+// is sent meanwhile: while a program is in use those from `behind` on after the last word of x, and
+// none then if it is `spare`. With `rush` the next burst begins as soon as the image is complete.
+// The chance in STEPS of a pause at each stream in each cycle. The cycle from which the engine is
+// reset, or -1; what came in the burst is forgotten then.
 struct Burst {
-    int64_t inputs, x_words, y_words, image;
+    int64_t inputs, x_words, y_words, image, behind, spare, rush;
+    int64_t load_pause, x_pause, y_pause, reset;
 };
 
 // Of a burst: cycles in which a byte of the image was offered, those of them in which nothing else
-// was left to do, and the cycle after its last one.
+// was left to do, and the cycle after its last one; then the program in use.
 struct Times {
-    int64_t sending, waiting, end;
+    int64_t sending, waiting, end, program;
 };
 
 [[noreturn]] void fail(const char* what) {
@@ -57,8 +63,11 @@ template <typename Port> void get(const Port& port, std::vector<uint8_t>& to, si
 struct Source {
     std::vector<uint8_t> bytes;
     size_t size = 0, next = 0, end = 0;
+    bool offered = false;  // and not taken: it stays
     const uint8_t* word() const { return bytes.data() + next * size; }
     bool valid() const { return next < end; }
+    void take() { next++, offered = false; }
+    void forget() { next = end, offered = false; }
 };
 
 class Bench {
@@ -72,9 +81,8 @@ public:
         }
         load = {read(file, images), 1};
         x = {read(file, words * job.x_bytes), size_t(job.x_bytes)};
-        top.rst = 1;
-        for (int i = 0; i < 4; i++) cycle();
-        top.rst = 0;
+        random ^= job.seed;
+        reset(4);
     }
 
     void run() {
@@ -100,7 +108,11 @@ private:
     std::vector<Burst> bursts;
     Vtop top;
     Source load, x;
+    Burst burst = {};
     size_t image = 0, due = 0;  // byte 0 of the image, words of y when the burst is done
+    uint64_t random = 0x9e3779b97f4a7c15;
+    bool held = false;  // the word of y in `offer` was not taken yet
+    std::vector<uint8_t> offer;
     uint64_t now = 0, moved = 0;
     std::vector<Times> times;
     std::vector<int64_t> starts, ends;  // cycles of the words of x and of y
@@ -120,20 +132,69 @@ private:
         if (std::fwrite(from, 1, size, file) != size) fail("the result cannot be written");
     }
 
-    bool status(int64_t at, int width = 1) const {
+    uint64_t status(int64_t at, int width = 1) const {
         const auto* bytes = reinterpret_cast<const uint8_t*>(&top.status);
-        for (int64_t bit = at; bit < at + width; bit++)
-            if (bytes[bit / 8] >> bit % 8 & 1) return true;
-        return false;
+        uint64_t value = 0;
+        for (int bit = 0; bit < width; bit++)
+            value |= uint64_t(bytes[(at + bit) / 8] >> (at + bit) % 8 & 1) << bit;
+        return value;
     }
 
-    // Let inputs follow each other while an image is sent, and wait until all is done.
-    void play(const Burst& burst) {
+    // Decide whether to pause in a cycle. Without pauses nothing is drawn: xorshift64, G. Marsaglia,
+    // Journal of Statistical Software 8, 2003.
+    bool pause(int64_t chance) {
+        if (!chance) return false;
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        return int64_t(random >> 32) % STEPS < chance;
+    }
+
+    void reset(int cycles) {
+        top.rst = 1;
+        x.forget();
+        load.forget();
+        held = false;
+        for (int i = 0; i < cycles; i++) cycle();
+        top.rst = 0;
+    }
+
+    // Let inputs follow each other while an image is sent, and wait until all is done, or reset.
+    void play(const Burst& given) {
+        burst = given;
         x.end += burst.inputs * burst.x_words;
         image = load.end;
         load.end += burst.image;
-        due += burst.inputs * burst.y_words;
+        if (!status(job.loaded) && !status(job.committing)) burst.behind = burst.image;
+        else if (burst.spare) load.forget();
         times.push_back({});
+        if (burst.reset >= 0) {
+            interrupt();
+        } else {
+            due += burst.inputs * burst.y_words;
+            if (burst.rush) hurry();
+            else finish();
+        }
+        times.back().end = now;
+        times.back().program = status(job.program, 32);
+    }
+
+    void interrupt() {
+        const size_t sent = starts.size(), came = ends.size();
+        for (int64_t i = 0; i < burst.reset; i++) cycle();
+        reset(1);
+        due = came;
+        starts.resize(sent), ends.resize(came), y.resize(came * job.y_bytes);
+        top.eval();
+        if (status(job.busy) || status(job.loading)) fail("reset leaves something behind");
+        until("the engine does not prepare its program", [&] { return !status(job.committing); });
+    }
+
+    void hurry() {
+        until("the engine takes no program", [&] { return !load.valid() && !x.valid(); });
+        until("the engine checks no program", [&] { return status(job.committing); });
+        cycle();  // in which an x may begin that is still for the old program
+    }
+
+    void finish() {
         until("no y comes", [&] { return ends.size() >= due && !status(job.busy); });
         if (ends.size() != due || x.valid()) fail("y has more words than it should");
         until("the engine takes no program", [&] { return !load.valid(); });
@@ -141,7 +202,6 @@ private:
             if (status(job.error, 3)) fail("the engine refused the program");
             return status(job.loaded) && !status(job.loading) && !status(job.committing);
         });
-        times.back().end = now;
     }
 
     template <typename Done> void until(const char* else_what, Done done) {
@@ -149,34 +209,32 @@ private:
             if (now - moved > uint64_t(job.patience)) fail(else_what);
     }
 
-    // What is offered is taken in the cycles in which the engine is ready; y always is.
+    // What is offered is taken in the cycles in which the engine is ready.
     void cycle() {
         const bool running = !top.rst;
-        // An engine with a complete image takes no x of the program in use any more.
-        const bool early = load.next + 1 == load.end && x.valid();
-        top.i_load___05Fvalid = running && load.valid() && !early;
+        // An engine that is about to change its program takes no x for the one in use any more.
+        const bool early = x.valid() && load.next >= image + burst.behind;
+        if (load.valid() && !early && !load.offered) load.offered = !pause(burst.load_pause);
+        if (x.valid() && !x.offered) x.offered = !pause(burst.x_pause);
+        top.i_load___05Fvalid = running && load.offered;
         if (load.valid()) {
             const uint16_t byte = load.word()[0] | (load.next == image) << 8;  // `first`
             put(top.i_load___05Fpayload, reinterpret_cast<const uint8_t*>(&byte), sizeof byte);
         }
-        top.i_x___05Fvalid = running && x.valid();
+        top.i_x___05Fvalid = running && x.offered;
         if (x.valid()) put(top.i_x___05Fpayload, x.word(), x.size);
-        top.o_y___05Fready = running;
+        top.o_y___05Fready = running && !pause(burst.y_pause);
         top.clk = 0;
         top.eval();
+        if (running) look_at_y();
         if (top.i_load___05Fvalid) {
             times.back().sending++;
             times.back().waiting += ends.size() == due && !status(job.busy);
-            if (top.i_load___05Fready) load.next++, moved = now;
+            if (top.i_load___05Fready) load.take(), moved = now;
         }
         if (top.i_x___05Fvalid && top.i_x___05Fready) {
             starts.push_back(now);
-            x.next++, moved = now;
-        }
-        if (top.o_y___05Fvalid && top.o_y___05Fready) {
-            ends.push_back(now);
-            get(top.o_y___05Fpayload, y, job.y_bytes);
-            moved = now;
+            x.take(), moved = now;
         }
         top.clk = 1;
         top.eval();
@@ -184,6 +242,19 @@ private:
             std::printf("%zu %zu\n", load.next + x.next, size_t(now));
             std::fflush(stdout);
         }
+    }
+
+    // A word that is offered stays until it is taken.
+    void look_at_y() {
+        std::vector<uint8_t> word;
+        if (top.o_y___05Fvalid) get(top.o_y___05Fpayload, word, job.y_bytes);
+        if (held && word != offer) fail("y was taken back before the transfer");
+        held = top.o_y___05Fvalid && !top.o_y___05Fready;
+        offer = word;
+        if (!top.o_y___05Fvalid || held) return;
+        ends.push_back(now);
+        y.insert(y.end(), word.begin(), word.end());
+        moved = now;
     }
 };
 

@@ -1,8 +1,8 @@
 """Run programs on the Verilog of their engine without a test bench in Python between the cycles.
 
 Verilator and a main program of its own, `fast.cpp`, instead of cocotb: ten times as fast, and so
-for networks whose loading alone takes millions of cycles. No stalls; :mod:`secateur.simulate` is
-the one that tries them.
+for networks whose loading alone takes millions of cycles. Streams pause where a burst says so
+(:mod:`secateur.bench.fast_bursts`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from secateur.covered import CoveredEngine
     from secateur.instrument import InstrumentedEngine
     from secateur.program import Program
     from secateur.progress import Progress
@@ -70,13 +71,17 @@ class FastRun:
 
 
 def build_fast(
-    design: InstrumentedEngine, *, folder: Path, cache: Path, sources: Sequence[Path] = ()
+    design: InstrumentedEngine | CoveredEngine,
+    *,
+    folder: Path,
+    cache: Path,
+    sources: Sequence[Path] = (),
 ) -> Path:
     """Make the program that :func:`run_fast` starts, unless it is there.
 
     Parameters
     ----------
-    design : InstrumentedEngine
+    design : InstrumentedEngine or CoveredEngine
     folder : Path
         Gets ``dut.v`` and ``build.log``; made if missing.
     cache : Path

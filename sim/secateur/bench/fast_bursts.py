@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secateur.errors import CheckFailedError
+from secateur.format import IMAGE_HEADER
 from secateur.gateware.engine import status_layout
 from secateur.progress import silent
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from secateur.covered import CoveredEngine
     from secateur.instrument import InstrumentedEngine
     from secateur.program import Program
     from secateur.progress import Progress
@@ -30,6 +32,8 @@ __all__ = ["Burst", "BurstRun", "run_bursts"]
 
 #: Cycles without a word on any stream after which an engine is stuck, not slow.
 PATIENCE = 1_000_000
+#: What chances are counted in.
+STEPS = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,12 +48,27 @@ class Burst:
     image : bytes
         What the load stream gets meanwhile, a byte whenever the engine takes one; the last of them
         after the last word of ``x``, because an engine that is about to change its program takes
-        no more x for the old one. The burst ends with this program in use.
+        no more x for the old one; with one bank, all behind the header. If no program is in use,
+        all come at once, and x is for this program. The burst ends with this program in use.
+    spare : bool
+        Send the image only to an engine that has no program.
+    rush : bool
+        End the burst as soon as the image is complete: the next one's x is offered while the
+        program may still have to wait for outputs.
+    pauses : (float, float, float)
+        Chance of a pause at i_load, i_x and o_y in each cycle, in steps of 1/256.
+    reset : int, optional
+        Cycle of the burst from which the engine is reset, for one cycle. Nothing that came in the
+        burst is kept, and it ends when the engine takes x again or has no program.
     """
 
     program: Program
     x: NDArray[np.int64]
     image: bytes = b""
+    spare: bool = False
+    rush: bool = False
+    pauses: tuple[float, float, float] = (0, 0, 0)
+    reset: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +77,10 @@ class BurstRun:
 
     Parameters
     ----------
+    words : int64[inputs, output_words, lanes]
+        Bit patterns of y; none if it was reset.
     y : int64[inputs, outputs]
-        Outputs.
+        The outputs of the burst's program that they are.
     starts, ends : int64[inputs]
         Cycle of the first word of x, and of the last of y.
     counters : int
@@ -70,8 +91,11 @@ class BurstRun:
         Those of them in which the engine had nothing to do, all outputs having come.
     end : int
         Cycle after the last one, in which the next burst begins.
+    program : int
+        CRC-32 of the program in use then, 0 if there is none.
     """
 
+    words: NDArray[np.int64]
     y: NDArray[np.int64]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -79,14 +103,16 @@ class BurstRun:
     sending: int
     waiting: int
     end: int
+    program: int
 
 
 def run_bursts(
     executable: Path,
-    design: InstrumentedEngine,
+    design: InstrumentedEngine | CoveredEngine,
     bursts: Sequence[Burst],
     *,
     folder: Path,
+    seed: int = 0,
     progress: Progress = silent,
 ) -> list[BurstRun]:
     """Play bursts one after the other, each with a program that one before has loaded.
@@ -95,30 +121,37 @@ def run_bursts(
     ----------
     executable : Path
         From :func:`secateur.bench.fast.build_fast`.
-    design : InstrumentedEngine
+    design : InstrumentedEngine or CoveredEngine
         What it was made of.
     bursts : sequence of Burst
         The engine has no program at first.
     folder : Path
         Gets the job and the result.
+    seed : int
+        Of the pauses.
     progress : callable
         Told of the bytes and words that the engine has taken.
 
     Raises
     ------
     CheckFailedError
-        If the engine refuses a program, hangs, or gives words at the wrong places.
+        If the engine refuses a program, hangs, gives words at the wrong places or takes one back.
     """
     spec = design.spec
     status = status_layout(spec)
     x_bytes = -(-spec.lanes * spec.activation_width // 8)
     y_bytes = -(-(spec.lanes * spec.activation_width + 1) // 8)
     counters_bytes = -(-design.counters.shape().size // 8)
-    head = [len(bursts), x_bytes, y_bytes, PATIENCE, counters_bytes]
-    head += [status[name].offset for name in ("loaded", "loading", "committing", "busy", "error")]
+    head = [len(bursts), x_bytes, y_bytes, PATIENCE, counters_bytes, seed]
+    fields = ("loaded", "loading", "committing", "busy", "error", "program")
+    head += [status[name].offset for name in fields]
     for burst in bursts:
         program = burst.program
         head += [len(burst.x), program.input_words, program.output_words, len(burst.image)]
+        behind = len(burst.image) if spec.banks == 2 else IMAGE_HEADER.size
+        head += [behind - 1, burst.spare, burst.rush]
+        head += [round(STEPS * pause) for pause in burst.pauses]
+        head += [-1 if burst.reset is None else burst.reset]
     job, result = folder / "job.bin", folder / "result.bin"
     with job.open("wb") as file:
         file.write(np.array(head, dtype="<i8").tobytes())
@@ -131,10 +164,13 @@ def run_bursts(
     _play([str(executable), str(job), str(result)], total, progress)
 
     content = result.read_bytes()
-    x_words = [len(burst.x) * burst.program.input_words for burst in bursts]
-    y_words = [len(burst.x) * burst.program.output_words for burst in bursts]
+    came = [0 if burst.reset is not None else len(burst.x) for burst in bursts]
+    x_words = [count * burst.program.input_words for count, burst in zip(came, bursts, strict=True)]
+    y_words = [
+        count * burst.program.output_words for count, burst in zip(came, bursts, strict=True)
+    ]
     sizes = [8 * words for words in (*x_words, *y_words)] + [words * y_bytes for words in y_words]
-    sizes += [counters_bytes] * len(bursts) + [24] * len(bursts)
+    sizes += [counters_bytes] * len(bursts) + [32] * len(bursts)
     if len(content) != sum(sizes):
         raise CheckFailedError(f"{result} holds {len(content)} bytes instead of {sum(sizes)}")
     rest = io.BytesIO(content)
@@ -156,7 +192,8 @@ def _came(
     y_bytes: int,
 ) -> BurstRun:
     """Read what the simulation wrote down of a burst."""
-    program, inputs = burst.program, len(burst.x)
+    program = burst.program
+    inputs = 0 if burst.reset is not None else len(burst.x)
     spec, words = program.spec, program.output_words
     y_bits = spec.lanes * spec.activation_width + 1
     given = np.frombuffer(payloads, dtype=np.uint8).reshape(inputs, words, y_bytes)
@@ -167,8 +204,9 @@ def _came(
         raise CheckFailedError("y.last is wrong")
     values = bits[:, :, :-1].reshape(inputs, words, spec.lanes, spec.activation_width)
     values = values @ (1 << np.arange(spec.activation_width))
-    sending, waiting, end = np.frombuffer(times, dtype="<i8").tolist()
+    sending, waiting, end, in_use = np.frombuffer(times, dtype="<i8").tolist()
     return BurstRun(
+        words=values,
         y=program.restore(values),
         starts=np.frombuffer(starts, dtype="<i8").reshape(inputs, program.input_words)[:, 0],
         ends=np.frombuffer(ends, dtype="<i8").reshape(inputs, words)[:, -1],
@@ -176,6 +214,7 @@ def _came(
         sending=sending,
         waiting=waiting,
         end=end,
+        program=in_use,
     )
 
 
