@@ -250,6 +250,7 @@ class Conditions:
         seen = {
             "load-waits": loader.begin & ~loader.begun,
             "commit-waits": loader.commit & self.engine.status.busy,
+            "commit-inside-x": loader.commit & self.store["inside"],
             "commit-first": control.committed & ~control.loaded,
             "commit-bank-0": exchanged & (control.bank == 0),
             "commit-bank-1": exchanged & (control.bank == 1),

@@ -110,6 +110,7 @@ POINTS: dict[str, str] = {
     "load-walking": "a byte of an image is taken while the walker passes words",
     "load-waits": "with one bank, an image waits for the inferences under way",
     "commit-waits": "a complete image waits for the inferences under way",
+    "commit-inside-x": "a complete image waits for the rest of an x",
     "commit-first": "a program comes into use where there was none",
     "commit-bank-0": "bank 0 is exchanged for bank 1",
     "commit-bank-1": "bank 1 is exchanged for bank 0",

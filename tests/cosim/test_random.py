@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from secateur.bench.fast import build_fast
 from secateur.bench.fast_bursts import Burst, run_bursts
 from secateur.bench.flips import flipped, may_differ
 from secateur.bench.random_programs import random_case
+from secateur.bench.resets import run_resets
 from secateur.covered import CoveredEngine
+from secateur.errors import CheckFailedError
 from secateur.format import LoadError, Section
 from secateur.image import read_image
+from secateur.network import Network
 from secateur.points import POINTS
 from secateur.reference import Reference
 
@@ -32,6 +36,41 @@ def test_every_point_is_covered(tmp_path: Path) -> None:
     assert (coverage.programs, coverage.inputs) == (36 * 6, 36 * 6 * 8)
     assert coverage.outputs > 10_000
     assert coverage.resets == RESETS * len(ENGINES) == 504
+
+
+@pytest.mark.cosim
+def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An output that is not the network's; one behind a reset; a program that reset brought."""
+    spec = ENGINES["1x1 direct"]
+    design = CoveredEngine(spec)
+    executable = build_fast(design, folder=tmp_path, cache=CACHE)
+    compute = Network.compute
+    monkeypatch.setattr("secateur.bench.cover.ENGINES", {"1x1 direct": spec})
+    monkeypatch.setattr("secateur.bench.cover.THEMES", {"rows": ""})
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "compute", lambda network, x: compute(network, x) + 1)
+        with pytest.raises(
+            CheckFailedError,
+            match=r"^engine 1x1 direct, seed 0, program '\w+': output 0 of input 0 is (-?\d+) "
+            r"instead of (-?\d+), and \d+ more differ$",
+        ):
+            cover(tmp_path, CACHE)
+        with pytest.raises(
+            CheckFailedError, match=r"^reset 0 in cycle \d+: an output behind it is wrong$"
+        ):
+            run_resets(executable, design, count=2, seed=0, folder=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "secateur.bench.resets.run_bursts",
+            lambda *given, **named: [
+                replace(run, program=run.program ^ (at == 3))
+                for at, run in enumerate(run_bursts(*given, **named))
+            ],
+        )
+        with pytest.raises(
+            CheckFailedError, match=r"^reset 1 in cycle \d+: the program in use is 0x[0-9a-f]+$"
+        ):
+            run_resets(executable, design, count=2, seed=0, folder=tmp_path)
 
 
 @pytest.mark.cosim

@@ -10,9 +10,10 @@ import pytest
 from amaranth.hdl import Fragment
 
 from secateur.bench.cover import ENGINES, Coverage
-from secateur.bench.cover_page import page_parts
+from secateur.bench.cover_page import main, page_parts
 from secateur.bench.random_lengths import THEMES
 from secateur.bench.random_programs import random_case
+from secateur.errors import CheckFailedError
 from secateur.format import LoadError, Section
 from secateur.gateware.engine import Engine
 from secateur.image import read_image
@@ -76,6 +77,27 @@ def test_missed() -> None:
     """A point that one engine met is met."""
     coverage = Coverage(cycles={"a": {"one": 0, "two": 1}, "b": {"one": 0, "two": 0}})
     assert coverage.missed == ["b"]
+
+
+def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes the page, and then says what was missed."""
+    (tmp_path / "coverage.md").write_text(PAGE.read_text("utf-8"), "utf-8")
+    seeds = []
+
+    def covered(folder: Path, cache: Path, given: range, progress: object) -> Coverage:
+        seeds.extend(given)
+        zeros = {name: dict.fromkeys(ENGINES, 1) for name in POINTS}
+        return Coverage(cycles=zeros | {"relu-lowest": dict.fromkeys(ENGINES, 0)})
+
+    monkeypatch.setattr("secateur.bench.cover_page.cover", covered)
+    monkeypatch.setattr("sys.argv", ["cover_page", "--seeds", "3", "--docs", str(tmp_path)])
+    with pytest.raises(CheckFailedError, match=r"^no run met relu-lowest$"):
+        main()
+    assert seeds == [0, 1, 2]
+    written = (tmp_path / "coverage.md").read_text("utf-8")
+    assert f"| `relu-lowest` | {POINTS['relu-lowest']} | {' | '.join([''] * 6)} |" in written
+    assert f"| `relu-highest` | {POINTS['relu-highest']} | {' | '.join('1' * 6)} |" in written
+    assert f"{len(POINTS) - 1} of {len(POINTS)} points were met." in written
 
 
 def test_page() -> None:

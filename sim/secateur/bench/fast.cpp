@@ -16,6 +16,8 @@ namespace {
 constexpr uint64_t TELL = 1 << 16;
 // Cycles in which nothing more may come after the last word.
 constexpr uint64_t QUIET = 100;
+// Cycles behind `committing` in which an x may begin that is still for the old program, and more.
+constexpr int LATE = 4;
 // What chances are counted in.
 constexpr int64_t STEPS = 256;
 
@@ -28,7 +30,8 @@ struct Job {
 
 // Inputs that follow each other, words of each and of its output, and the bytes of the image that
 // is sent meanwhile: while a program is in use those from `behind` on after the last word of x, and
-// none then if it is `spare`. With `rush` the next burst begins as soon as the image is complete.
+// none then if it is `spare`. With `rush` they come when the last x has begun, and the next burst
+// begins as soon as the image is complete.
 // The chance in STEPS of a pause at each stream in each cycle. The cycle from which the engine is
 // reset, or -1; what came in the burst is forgotten then.
 struct Burst {
@@ -191,7 +194,7 @@ private:
     void hurry() {
         until("the engine takes no program", [&] { return !load.valid() && !x.valid(); });
         until("the engine checks no program", [&] { return status(job.committing); });
-        cycle();  // in which an x may begin that is still for the old program
+        for (int i = 0; i < LATE; i++) cycle();
     }
 
     void finish() {
@@ -212,8 +215,9 @@ private:
     // What is offered is taken in the cycles in which the engine is ready.
     void cycle() {
         const bool running = !top.rst;
-        // An engine that is about to change its program takes no x for the one in use any more.
-        const bool early = x.valid() && load.next >= image + burst.behind;
+        // An engine that is about to change its program begins no x for the one in use any more.
+        const size_t begun = burst.rush && burst.x_words > 0 ? burst.x_words - 1 : 0;
+        const bool early = x.end > x.next + begun && load.next >= image + burst.behind;
         if (load.valid() && !early && !load.offered) load.offered = !pause(burst.load_pause);
         if (x.valid() && !x.offered) x.offered = !pause(burst.x_pause);
         top.i_load___05Fvalid = running && load.offered;

@@ -53,8 +53,8 @@ class Burst:
     spare : bool
         Send the image only to an engine that has no program.
     rush : bool
-        End the burst as soon as the image is complete: the next one's x is offered while the
-        program may still have to wait for outputs.
+        Let the image be complete as soon as the last of ``x`` has begun, and end the burst then:
+        the next one's x is offered while the program may still have to wait for outputs.
     pauses : (float, float, float)
         Chance of a pause at i_load, i_x and o_y in each cycle, in steps of 1/256.
     reset : int, optional
