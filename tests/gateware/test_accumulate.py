@@ -4,136 +4,16 @@ from __future__ import annotations
 
 import random
 from itertools import product
-from typing import Any, NamedTuple
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal
-from amaranth.sim import Simulator
 
+from secateur.bench.accumulator import AccumulatorBench, Slot, run_accumulator
 from secateur.bench.hostile import HOSTILE
 from secateur.engine import EngineSpec
 from secateur.gateware.accumulate import Accumulator
 
 LATENCY, DRAINED = Accumulator.LATENCY, Accumulator.DRAINED
-
-
-class Slot(NamedTuple):
-    """An accumulator."""
-
-    row: int
-    tag: int
-
-
-class Bench:
-    """Drives an accumulator, keeps the sums that it must hold, and says what may be done when."""
-
-    def __init__(self, ctx: Any, dut: Accumulator, seed: int) -> None:
-        self.ctx, self.dut, self.spec = ctx, dut, dut.spec
-        self.rng = random.Random(seed)
-        self.slots = [Slot(r, t) for t in range(self.spec.jobs) for r in range(self.spec.row_depth)]
-        self.sums = dict.fromkeys(self.slots, 0)
-        self.now = 0
-        #: First cycle in which a slot may be read, because its sums are stored or it is cleared,
-        #: and in which products may come for it.
-        self.stored = dict.fromkeys(self.slots, 0)
-        self.cleared = dict.fromkeys(self.slots, 0)
-        self.captures: dict[int, tuple[int, int]] = {}  # by cycle: memory, sum
-        self.clears: dict[int, Slot] = {}
-        self.captured: int | None = None  # what `sum` must show now
-
-    def memory(self, slot: Slot) -> int:
-        return slot.tag % self.spec.accumulator_memories
-
-    def readable(self, slot: Slot) -> bool:
-        return self.stored[slot] <= self.now
-
-    def usable(self, slot: Slot) -> bool:
-        return self.cleared[slot] <= self.now
-
-    async def cycle(
-        self,
-        add: tuple[Slot, int, int] | None = None,
-        *,
-        read: Slot | None = None,
-        clear: bool = False,
-        want: int | None = None,
-    ) -> None:
-        """Pass a cycle: add a product, read a slot and perhaps clear it, as a drain does.
-
-        What is not valid is garbage. ``want`` is for slots that are read too early on purpose.
-        """
-        ctx, dut, rng = self.ctx, self.dut, self.rng
-        slot, weight, value = add or (rng.choice(self.slots), rng.choice((-1, 1)), 1)
-        ctx.set(dut.valid, add is not None)
-        ctx.set(dut.slot, slot._asdict())
-        ctx.set(dut.weight, weight)
-        ctx.set(dut.value, value)
-        if add:
-            assert self.usable(slot), "the bench breaks the contract"
-            self.sums[slot] += weight * value
-            self.stored[slot] = self.now + LATENCY + 1
-        if read:
-            assert want is not None or self.readable(read), "the bench breaks the contract"
-            assert not add or self.memory(slot) != self.memory(read)
-            want = self.sums[read] if want is None else want
-            self.captures[self.now + DRAINED] = (self.memory(read), want)
-            if clear:
-                self.clears[self.now + LATENCY] = read
-                self.sums[read] = 0
-                self.stored[read] = self.cleared[read] = self.now + LATENCY + 1
-        capture = self.captures.pop(self.now, None)
-        cleared = self.clears.pop(self.now, None)
-        ctx.set(
-            dut.drained,
-            {
-                "slot": (read or rng.choice(self.slots))._asdict(),
-                "capture": capture is not None,
-                "memory": capture[0] if capture else rng.randrange(self.spec.accumulator_memories),
-                "clear": 0 if cleared is None else 1 << self.memory(cleared),
-                "cleared": (cleared or rng.choice(self.slots))._asdict(),
-            },
-        )
-        await ctx.tick()
-        self.now += 1
-        if capture:
-            self.captured = capture[1]
-        if self.captured is not None:
-            got = ctx.get(dut.sum)
-            assert got == self.captured, f"cycle {self.now}: {got}, not {self.captured}"
-
-    async def idle(self, cycles: int) -> None:
-        for _ in range(cycles):
-            await self.cycle()
-
-    async def erase(self) -> None:
-        """Clear all memories, as after reset."""
-        for slot in self.slots:
-            ones = (1 << self.spec.accumulator_memories) - 1
-            self.ctx.set(self.dut.drained, {"clear": ones, "cleared": slot._asdict()})
-            await self.ctx.tick()
-            self.now += 1
-
-    async def check(self) -> None:
-        """Read every slot."""
-        await self.idle(LATENCY)
-        for slot in self.slots:
-            await self.cycle(read=slot)
-        await self.idle(DRAINED)
-
-
-def run(dut: Accumulator, body: Any, *, elaboratable: Any = None) -> None:
-    """Run ``body(bench)`` on cleared accumulators."""
-
-    async def testbench(ctx: Any) -> None:
-        bench = Bench(ctx, dut, 1)
-        await bench.erase()
-        await body(bench)
-        await bench.check()
-
-    simulator = Simulator(elaboratable or dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(testbench)
-    simulator.run()
 
 
 def accumulator(**fields: int) -> Accumulator:
@@ -153,7 +33,7 @@ def test_every_distance(fields: dict[str, int]) -> None:
     # Equal but for the row, or for the tag, in the same memory and in another one.
     slots = [None, Slot(0, 0), Slot(1, 0), Slot(0, dut.spec.jobs // 2)]
 
-    async def body(bench: Bench) -> None:
+    async def body(bench: AccumulatorBench) -> None:
         rng = random.Random(2)
         for number, pattern in enumerate(product(slots, repeat=LATENCY + 2)):
             for slot in pattern:
@@ -162,7 +42,7 @@ def test_every_distance(fields: dict[str, int]) -> None:
             if number % 32 == 31:
                 await bench.check()
 
-    run(dut, body)
+    run_accumulator(dut, body)
 
 
 @pytest.mark.parametrize("fields", SHAPES)
@@ -170,7 +50,7 @@ def test_drained_while_others_accumulate(fields: dict[str, int]) -> None:
     """Read and cleared at once, or left, as early as sums are stored; used as early as cleared."""
     early = {"read": 0, "used": 0}
 
-    async def body(bench: Bench) -> None:
+    async def body(bench: AccumulatorBench) -> None:
         rng = random.Random(3)
         for _ in range(1500):
             draining = [slot for slot in bench.slots if bench.readable(slot)]
@@ -193,7 +73,7 @@ def test_drained_while_others_accumulate(fields: dict[str, int]) -> None:
                 add = (slot, rng.randint(-128, 127), rng.randint(-128, 255))
             await bench.cycle(add, read=read, clear=rng.random() < 0.5)
 
-    run(accumulator(row_depth=4, **fields), body)
+    run_accumulator(accumulator(row_depth=4, **fields), body)
     assert min(early.values()) > 30, "too few of the cases that this test is for"
 
 
@@ -201,7 +81,7 @@ def test_drained_while_others_accumulate(fields: dict[str, int]) -> None:
 def test_latency(memories: int) -> None:
     """Stored after exactly ``LATENCY`` cycles: before, the old sum is read; after, the new one."""
 
-    async def body(bench: Bench) -> None:
+    async def body(bench: AccumulatorBench) -> None:
         slot = Slot(1, 1)
         for after, added in ((LATENCY - 1, 0), (LATENCY + 1, 63)):
             want = bench.sums[slot] + added
@@ -210,7 +90,7 @@ def test_latency(memories: int) -> None:
             await bench.cycle(read=slot, want=want)
             await bench.idle(LATENCY)
 
-    run(accumulator(row_depth=2, accumulator_memories=memories), body)
+    run_accumulator(accumulator(row_depth=2, accumulator_memories=memories), body)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +103,7 @@ def test_extremes(width: int, activation: int, weight: int, rows: int) -> None:
     values = (-(1 << (activation - 1)), (1 << activation) - 1, (1 << (activation - 1)) - 1)
     limit = 1 << (width - 1)
 
-    async def body(bench: Bench) -> None:
+    async def body(bench: AccumulatorBench) -> None:
         rng = random.Random(width)
         for _ in range(500):
             slot = Slot(rng.choice((0, 0, 1, rows - 1, rng.randrange(rows))), rng.randrange(2))
@@ -244,7 +124,7 @@ def test_extremes(width: int, activation: int, weight: int, rows: int) -> None:
                     step, value = (1, left) if left > 0 else (-1, -left)
                 await bench.cycle((slot, step, value))
 
-    run(
+    run_accumulator(
         accumulator(
             accumulator_width=width,
             bias_width=min(24, width),
@@ -262,7 +142,7 @@ def test_reset_keeps_sums() -> None:
     dut = accumulator(row_depth=4)
     reset = Signal()
 
-    async def body(bench: Bench) -> None:
+    async def body(bench: AccumulatorBench) -> None:
         await bench.cycle((Slot(2, 0), 5, 6))
         await bench.idle(LATENCY)
         # Products are forgotten before the cycle that stores them, whatever comes after reset.
@@ -276,4 +156,4 @@ def test_reset_keeps_sums() -> None:
             await bench.cycle((Slot(3, 1), 7, -8))
             await bench.check()
 
-    run(dut, body, elaboratable=ResetInserter(reset)(dut))
+    run_accumulator(dut, body, elaboratable=ResetInserter(reset)(dut))
