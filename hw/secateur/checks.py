@@ -86,14 +86,18 @@ def check_yosys_log(log: Path, *, flip_flop_memories: bool = False) -> list[str]
     return [*defects]
 
 
-def check_counts(used: dict[str, int], expected: dict[str, int]) -> list[str]:
-    """Compare the cells of a routed design with those that it was designed to have.
+def check_counts(
+    used: dict[str, int], expected: dict[str, int], *, stage: str = "routed design"
+) -> list[str]:
+    """Compare the cells of a design with those that it was designed to have.
 
     Parameters
     ----------
     used, expected : mapping of str to int
         Cells of each kind, in pieces; kinds that are not expected to be a certain number are
         absent from ``expected``.
+    stage : str
+        What has the cells ``used``.
 
     Raises
     ------
@@ -103,7 +107,7 @@ def check_counts(used: dict[str, int], expected: dict[str, int]) -> list[str]:
     for kind, count in expected.items():
         if used[kind] != count:
             raise CheckFailedError(
-                f"the routed design must have {count} of {kind}, as the engine was designed, "
+                f"the {stage} must have {count} of {kind}, as the engine was designed, "
                 f"not {used[kind]}"
             )
     return [f"{count} of {kind}" for kind, count in expected.items()]

@@ -1,4 +1,4 @@
-"""The hard cells that an engine behind a UART takes: known exactly before any tool runs."""
+"""The hard cells that an engine takes, and its UART: known exactly before any tool runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from secateur.engine import EngineSpec
     from secateur.technology.blocks import Tile
 
-__all__ = ["DISTRIBUTED", "Memories", "engine_memories", "hard_cells", "queue", "soft_multipliers"]
+__all__ = [
+    "DISTRIBUTED",
+    "Memories",
+    "engine_cells",
+    "engine_memories",
+    "hard_cells",
+    "holds_program",
+    "queue",
+    "soft_multipliers",
+]
 
 #: Distributed RAM of the ECP5.
 DISTRIBUTED = BlockRam(shapes=((WORDS, BITS),))
@@ -164,6 +173,17 @@ def soft_multipliers(spec: EngineSpec, device: Device) -> int:
     return 0 if hard else spec.pes * operands[0] * operands[1]
 
 
+def engine_cells(spec: EngineSpec, device: Device) -> dict[str, int]:
+    """Count ``bram``, ``dsp`` and ``spram`` of an engine by itself."""
+    found = {"bram": 0, "dsp": 0, "spram": 0}
+    for kind in engine_memories(spec, device):
+        _add(found, kind.cells(device), kind.count)
+    product = device.technology.multiplier.cells(spec.weight_width, spec.activation_width + 1)
+    _add(found, product, spec.pes)
+    found["bram"] -= _unread(spec, device)
+    return found
+
+
 def hard_cells(spec: EngineSpec, device: Device, payload: int) -> dict[str, int]:
     """Count ``bram``, ``dsp`` and ``spram`` of an engine behind a UART.
 
@@ -174,21 +194,19 @@ def hard_cells(spec: EngineSpec, device: Device, payload: int) -> dict[str, int]
     payload : int
         Largest payload of a frame, bytes.
     """
-    found = {"bram": 0, "dsp": 0, "spram": 0}
+    found = engine_cells(spec, device)
     size = word_size(spec)
-    link = [
+    for kind in (
         Memories(depth=payload // size, width=8 * size, count=2),  # requests and replies
         Memories(depth=COBS_BYTES, width=8),
-    ]
-    for kind in (*engine_memories(spec, device), *link):
-        for name, number in kind.cells(device).items():
-            found[name] += number * kind.count
-    product = device.technology.multiplier.cells(spec.weight_width, spec.activation_width + 1)
-    for name, number in product.items():
-        found[name] += number * spec.pes
-
-    found["bram"] -= _unread(spec, device)
+    ):
+        _add(found, kind.cells(device), kind.count)
     return found
+
+
+def _add(found: dict[str, int], cells: dict[str, int], count: int) -> None:
+    for name, number in cells.items():
+        found[name] += number * count
 
 
 def _unread(spec: EngineSpec, device: Device) -> int:

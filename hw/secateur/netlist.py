@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue] - no stub
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
 
     from secateur.device import Device
 
-__all__ = ["write_netlist"]
+__all__ = ["count_cells", "write_netlist"]
+
+#: The kinds of the hard cells, by the names that Yosys gives them in any family.
+KINDS = {
+    "MULT18X18D": "dsp",
+    "SB_MAC16": "dsp",
+    "DP16KD": "bram",
+    "SB_RAM40_4K": "bram",
+    "SB_SPRAM256KA": "spram",
+}
 
 
 def write_netlist(component: wiring.Component, *, device: Device, folder: Path) -> Path:
@@ -45,3 +55,13 @@ def write_netlist(component: wiring.Component, *, device: Device, folder: Path) 
     netlist = folder / "dut.v"
     netlist.write_text(device.family.models() + netlist.read_text())
     return netlist
+
+
+def count_cells(netlist: Path) -> dict[str, int]:
+    """Count ``bram``, ``dsp`` and ``spram`` in a file of :func:`write_netlist`."""
+    # Behind the models of the cells, which are modules of these names.
+    text = netlist.read_text().partition("module dut(")[2]
+    found = dict.fromkeys(KINDS.values(), 0)
+    for name in re.findall(rf"^  ({'|'.join(KINDS)}) ", text, re.MULTILINE):
+        found[KINDS[name]] += 1
+    return found

@@ -7,13 +7,14 @@ import json
 import shutil
 import time
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secateur.digest import digest_file, digest_json, digest_sources, versions
 from secateur.errors import BadInputError
 from secateur.execute import execute
-from secateur.progress import silent
+from secateur.progress import silent, unnoted
 from secateur.stage import find_stages
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def build(
     *,
     stages: Mapping[str, Stage] | None = None,
     display: Display | None = None,
+    everything: bool = False,
 ) -> Path:
     """Run every stage whose inputs have changed and gather all artefacts in one folder.
 
@@ -56,6 +58,8 @@ def build(
         In the order to run them; all installed ones by default.
     display : Display
         Shows what is done; by default nothing does.
+    everything : bool
+        Whether to run the stages that take long and that no other needs.
 
     Returns
     -------
@@ -70,6 +74,7 @@ def build(
         If a check of a stage fails.
     """
     stages = find_stages() if stages is None else stages
+    stages = {n: stage for n, stage in stages.items() if everything or not stage.on_request}
     cache = folder / "cache"
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -126,11 +131,12 @@ def _cached(
     shutil.rmtree(place, ignore_errors=True)  # damaged by hand
     start = time.monotonic()
     step = nullcontext(silent) if display is None else display.step(stage.name)
+    note = unnoted if display is None else partial(display.note, stage.name)
     work = cache / f"{place.name}.work"
     resume = cache / f"{place.name}.resume"
     with (
         step as progress,
-        execute(stage, project, inputs, work, progress, resume=resume) as outputs,
+        execute(stage, project, inputs, work, progress, resume=resume, note=note) as outputs,
     ):
         record = {
             "key": key,

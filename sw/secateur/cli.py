@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from secateur import distributed, logs
 from secateur.build import build
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.execute import run_alone
-from secateur.progress import Display, silent
+from secateur.progress import Display, silent, unnoted
 from secateur.project import Project
 from secateur.stage import find_stages
 from secateur.summary import show
@@ -112,7 +113,8 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
                 )
         inputs |= {name: folder / name for name in stage.optional if (folder / name).is_file()}
         primary = distributed.is_primary()
-        step = _display().step(stage.name) if primary else nullcontext(silent)
+        display = _display()
+        step = display.step(stage.name) if primary else nullcontext(silent)
         curves = nullcontext(logs.unlogged)
         if tensorboard is not None and primary:
             curves = logs.tensorboard(tensorboard)
@@ -125,11 +127,15 @@ def _stage_command(stage: Stage, makers: Mapping[str, str]) -> click.Command:
                 progress,
                 project_file=project,
                 log=log,
+                note=partial(display.note, stage.name) if primary else unnoted,
             )
+        files = dict(zip(stage.outputs, written, strict=True))
         if stage.show is not None and primary:
-            Console().print(stage.show(dict(zip(stage.outputs, written, strict=True))))
+            Console().print(stage.show(files))
         for path in written if primary else ():
             click.echo(path)
+        if stage.check is not None:
+            stage.check(files)
 
     needed, used = ", ".join(stage.inputs), ", ".join(stage.optional)
     reads = "; ".join(filter(None, (needed, used and f"if there: {used}"))) or "the project only"
@@ -187,19 +193,24 @@ def _tensorboard() -> click.Option:
 
 
 def _build_command(stages: Mapping[str, Stage]) -> click.Command:
-    def callback(project: Path, output: Path) -> None:
+    def callback(project: Path, output: Path, everything: bool) -> None:
         if distributed.world()[1] > 1:
             raise BadInputError(
                 "`secateur build` is for one process; run it without torchrun, or the stages that "
                 "learn, `secateur train`, `secateur prune` and `secateur quantize`, with it"
             )
-        folder = build(Project.load(project), output, stages=stages, display=_display())
+        settings = Project.load(project)
+        folder = build(settings, output, stages=stages, display=_display(), everything=everything)
         report = folder / "report.json"
         if report.exists():
             show(Console(), json.loads(report.read_text()))
         files = ", ".join(sorted(path.name for path in folder.iterdir()))
         click.echo(f"The files are in {folder}{os.sep}: {files}")
+        for stage in stages.values():
+            if stage.check is not None and (everything or not stage.on_request):
+                stage.check({name: folder / name for name in stage.outputs})
 
+    left_out = [name for name, stage in stages.items() if stage.on_request]
     return click.Command(
         "build",
         callback=callback,
@@ -214,6 +225,11 @@ def _build_command(stages: Mapping[str, Stage]) -> click.Command:
                 default=FOLDER,
                 show_default=True,
                 help="Where to keep results.",
+            ),
+            click.Option(
+                ["--all", "everything"],
+                is_flag=True,
+                help=f"Run these stages too, which take long: {', '.join(left_out) or 'none'}.",
             ),
         ],
     )

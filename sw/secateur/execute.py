@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from secateur import distributed
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.logs import unlogged
-from secateur.progress import silent
+from secateur.progress import silent, unnoted
 from secateur.stage import Context
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from secateur.logs import Log
-    from secateur.progress import Progress
+    from secateur.progress import Note, Progress
     from secateur.project import Project
     from secateur.stage import Stage
 
@@ -48,6 +48,7 @@ def execute(
     *,
     resume: Path | None = None,
     log: Log = unlogged,
+    note: Note = unnoted,
 ) -> Iterator[Path]:
     """Run a stage in ``work``, made for it; within the context, a folder there has its outputs.
 
@@ -73,12 +74,14 @@ def execute(
         progress=progress,
         resume=resume,
         log=log,
+        note=note,
     )
     try:
         stage.run(context)
         missing = [name for name, path in context.outputs.items() if not path.is_file()]
         if missing:
             raise RuntimeError(f"stage {stage.name} ended without writing {missing}")
+        keep = _found_wrong(stage, context.outputs) and any(scratch.iterdir())
         yield made
     except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)  # half-written results
@@ -92,9 +95,22 @@ def execute(
                 "run `pip install secateur[train]`"
             ) from None
         raise
-    shutil.rmtree(work)
+    if keep:
+        note(f"the logs are in {scratch}")
+    else:
+        shutil.rmtree(work)
     if resume is not None and distributed.is_primary():
         shutil.rmtree(resume, ignore_errors=True)
+
+
+def _found_wrong(stage: Stage, outputs: Mapping[str, Path]) -> bool:
+    """Tell whether the stage's results say that something is wrong, whose logs are of use."""
+    try:
+        if stage.check is not None:
+            stage.check(outputs)
+    except CheckFailedError:
+        return True
+    return False
 
 
 def run_alone(
@@ -106,6 +122,7 @@ def run_alone(
     *,
     project_file: Path | None = None,
     log: Log = unlogged,
+    note: Note = unnoted,
 ) -> list[Path]:
     """Run one stage on files that exist, and put its results at ``output`` and beside it.
 
@@ -127,6 +144,8 @@ def run_alone(
         What the settings were read from, so that no result replaces it.
     log : callable
         Given the curves of a training.
+    note : callable
+        Given lines about what results do not hold.
 
     Returns
     -------
@@ -154,7 +173,7 @@ def run_alone(
     resume = folder / f".{output.name}.resume"
     with (
         distributed.together(),
-        execute(stage, project, inputs, work, progress, resume=resume, log=log) as made,
+        execute(stage, project, inputs, work, progress, resume=resume, log=log, note=note) as made,
         _writing(folder),
     ):
         for name, place in zip(stage.outputs, places, strict=True):

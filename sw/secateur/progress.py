@@ -14,17 +14,24 @@ from rich.progress import Progress as Bars
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Display", "Progress", "silent"]
+__all__ = ["Display", "Note", "Progress", "silent", "unnoted"]
 
 #: ``progress(done, total, note)``: ``done`` of ``total`` steps, and what is being done, in a few
 #: words. A total of 0 means that it is not known.
 Progress = Callable[[int, int, str], None]
+
+#: ``note(text)``: a line that stays.
+Note = Callable[[str], None]
 
 #: Seconds between two lines about the same computation where there is no terminal.
 QUIET = 10.0
 
 
 def silent(done: int, total: int, note: str) -> None:
+    """Tell nobody."""
+
+
+def unnoted(text: str) -> None:
     """Tell nobody."""
 
 

@@ -15,7 +15,15 @@ from secateur.plots import cycles_plot, density_plot, resources_plot, utilizatio
 from secateur.program import Program
 from secateur.results import RESULTS
 from secateur.schema import parse
-from secateur.summary import ACCURACIES, LAYER_COLUMNS, RESOURCES, SOURCES, number, percent
+from secateur.summary import (
+    ACCURACIES,
+    LAYER_COLUMNS,
+    RESOURCES,
+    SOURCES,
+    number,
+    percent,
+    told,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +55,8 @@ def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
     dict
         ``accuracy`` (fractions of the test split), ``layers``, ``bit_exact``, ``cycles`` (mean
         over the images simulated), ``storage`` (bits; those of
-        memories that are left free apart), ``synthesis`` (by device), and ``missing``
+        memories that are left free apart), ``synthesis`` (by device),
+        ``verification`` (rungs, as :class:`secateur.rungs.rung.Rung` has them), and ``missing``
         (stages that were not run, whose values are None).
 
     Raises
@@ -58,7 +67,7 @@ def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
     results = {name: _read(files, name) for name in RESULTS}
     program = Program.load(files["program.sct"]) if "program.sct" in files else None
     _check_origins(files, results, program)
-    train, prune, quantize, simulation, synthesis = results.values()
+    train, prune, quantize, simulation, synthesis, verification = results.values()
     cycles = simulation.get("cycles", {})
     device = synthesis.get("device")
     return {
@@ -83,6 +92,7 @@ def collect(project: Project, files: Mapping[str, Path]) -> dict[str, Any]:
             "unused": program.unused() if program else {},
         },
         "synthesis": {device: synthesis} if device else {},
+        "verification": verification.get("rungs", []),
         "missing": [
             stage
             for stage in dict.fromkeys(SOURCES.values())
@@ -209,6 +219,7 @@ def report(project: Project, files: Mapping[str, Path], *, html: Path, data: Pat
         resources=RESOURCES,
         number=number,
         percent=percent,
+        told=told,
         plots=_plots(facts, files),
     )
     html.write_text(page, encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -129,6 +129,25 @@ class _Synthesis(Result):
     bitstream: str
 
 
+class _Rung(_Checked):
+    name: str
+    compared: str
+    outcome: Literal["passed", "failed", "not run"]
+    amounts: dict[str, PositiveInt]
+    why: str
+
+    @model_validator(mode="after")
+    def _says_how_much_or_why(self) -> Self:
+        passed = self.outcome == "passed"
+        if passed != bool(self.amounts) or passed == bool(self.why):
+            raise ValueError("a rung must have amounts if it passed, and otherwise why it did not")
+        return self
+
+
+class _Verification(Result):
+    rungs: Annotated[list[_Rung], Field(min_length=1)]
+
+
 #: By file name.
 RESULTS: dict[str, type[Result]] = {
     "train.json": _Train,
@@ -136,4 +155,5 @@ RESULTS: dict[str, type[Result]] = {
     "quantize.json": _Quantize,
     "simulation.json": _Simulation,
     "synthesis.json": _Synthesis,
+    "verification.json": _Verification,
 }

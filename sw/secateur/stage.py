@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal
 
 from secateur.logs import unlogged
+from secateur.progress import unnoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from secateur.logs import Log
-    from secateur.progress import Progress
+    from secateur.progress import Note, Progress
     from secateur.project import Project
 
 __all__ = ["Context", "Stage", "find_stages", "order"]
@@ -48,6 +49,8 @@ class Context:
         stage fails or is killed, and deleted when it has ended well.
     log : callable
         Given the curves of a training.
+    note : callable
+        Given lines for people about what results do not hold, such as speed.
     """
 
     project: Project
@@ -57,6 +60,7 @@ class Context:
     progress: Progress
     resume: Path | None = None
     log: Log = unlogged
+    note: Note = unnoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,11 @@ class Stage:
     show : callable, optional
         Makes of the files that it wrote, by the artefacts' names, a table for its subcommand to
         print.
+    check : callable, optional
+        Raises ``CheckFailedError`` if the files that it wrote, by the artefacts' names, say that
+        something is wrong; called when they are in their places.
+    on_request : bool
+        Whether :func:`secateur.build.build` leaves it out unless told otherwise.
     fits : bool
         Whether it prunes, and so has a target that ``--fit`` replaces.
     curves : bool
@@ -114,6 +123,8 @@ class Stage:
     programs: Callable[[Project], dict[str, str]] = lambda _: {}
     more_settings: Callable[[Project], tuple[str, ...]] = lambda _: ()
     show: Callable[[Mapping[str, Path]], Table] | None = None
+    check: Callable[[Mapping[str, Path]], None] | None = None
+    on_request: bool = False
     fits: bool = False
     curves: bool = False
     shared: bool = False

@@ -5,13 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
-__all__ = ["ACCURACIES", "LAYER_COLUMNS", "RESOURCES", "SOURCES", "number", "percent", "show"]
+__all__ = [
+    "ACCURACIES",
+    "LAYER_COLUMNS",
+    "RESOURCES",
+    "SOURCES",
+    "number",
+    "percent",
+    "show",
+    "told",
+    "verification_table",
+]
 
 #: What the report is made of, and the stage that makes each; all of them may be missing.
 SOURCES = {
@@ -23,6 +34,7 @@ SOURCES = {
     "program.sct": "encode",
     "simulation.json": "simulate",
     "synthesis.json": "synthesize",
+    "verification.json": "verify",
 }
 
 #: How people call the keys of ``accuracy`` in a report, in the order of the way.
@@ -73,6 +85,28 @@ LAYER_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 )
 
 
+def told(rung: Mapping[str, Any]) -> str:
+    """Say how much a rung of the ladder compared, or why it did not pass.
+
+    Examples
+    --------
+    >>> told({"outcome": "passed", "amounts": {"test inputs": 20, "outputs": 1200}, "why": ""})
+    '20 test inputs, 1,200 outputs'
+    >>> told({"outcome": "not run", "amounts": {}, "why": "iverilog is not installed"})
+    'iverilog is not installed'
+    """
+    amounts = (f"{number(count)} {unit}" for unit, count in rung["amounts"].items())
+    return rung["why"] or ", ".join(amounts)
+
+
+def verification_table(rungs: Sequence[Mapping[str, Any]]) -> Table:
+    """Make a table of the ladder, as :mod:`secateur.verify` has it."""
+    table = Table("rung", "", "compared", "how much, or why not")
+    for rung in rungs:
+        table.add_row(*map(Text, (rung["name"], rung["outcome"], rung["compared"], told(rung))))
+    return table
+
+
 def show(console: Console, report: Mapping[str, Any]) -> None:
     """Print what :func:`secateur.report.collect` returned."""
     accuracy = Table("accuracy on the test split", title_justify="left")
@@ -109,6 +143,8 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         table.add_row("Fmax, MHz", number(used["fmax_mhz"]), "")
         table.add_row("clock, MHz", number(used["clock_mhz"]), "")
         console.print(table)
+    if report["verification"]:
+        console.print(verification_table(report["verification"]))
     if report["missing"]:
         stages = ", ".join(f"`secateur {name}`" for name in report["missing"])
         console.print(

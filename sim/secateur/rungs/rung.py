@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from secateur.progress import silent
+from secateur.progress import silent, unnoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -16,17 +15,13 @@ if TYPE_CHECKING:
 
     from secateur.network import Network
     from secateur.program import Program
-    from secateur.progress import Progress
+    from secateur.progress import Note, Progress
 
-__all__ = ["Amounts", "NotRunError", "Rung", "Subject", "quiet"]
+__all__ = ["Amounts", "NotRunError", "Rung", "Subject"]
 
 
 class NotRunError(Exception):
     """A rung cannot be climbed here, for the reason that it says; nothing was found out."""
-
-
-def quiet(text: str) -> None:
-    """Write no line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +83,7 @@ class Subject:
     seed: int = 0
     amounts: Amounts = field(default_factory=Amounts)
     progress: Progress = silent
-    note: Callable[[str], None] = quiet
+    note: Note = unnoted
 
     @property
     def cache(self) -> Path:
