@@ -123,6 +123,7 @@ def _verify(context: Context) -> None:
             network=network,
             x=network.quantize_input(dataset.test.flat),
             folder=context.work,
+            cache=context.work / "cache",
             seed=context.project.seed,
             progress=context.progress,
             note=context.note,

@@ -140,7 +140,7 @@ class _Rung(_Checked):
     def _says_how_much_or_why(self) -> Self:
         passed = self.outcome == "passed"
         if passed != bool(self.amounts) or passed == bool(self.why):
-            raise ValueError("a rung must have amounts if it passed, and otherwise why it did not")
+            raise ValueError("a rung must have amounts if it passed, else why it did not")
         return self
 
 

@@ -70,7 +70,7 @@ def test_the_settings_that_decide_a_result_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Otherwise a build would keep a result that another setting changes."""
-    for module in ("simulate", "synthesize"):  # what takes long comes after the settings
+    for module in ("simulate", "synthesize", "verify"):  # what takes long comes after the settings
         monkeypatch.setattr(f"secateur.{module}.{module}", _stop)
     project, files = made
     inputs = {name: path for name, path in files.items() if name in stage.inputs + stage.optional}
@@ -79,12 +79,13 @@ def test_the_settings_that_decide_a_result_are_named(
     try:
         run_alone(stage, project, inputs, tmp_path / "output")
     except Enough:
-        assert stage.name in {"simulate", "synthesize"}
+        assert stage.name in {"simulate", "synthesize", "verify"}
     assert Recording.read == {*stage.settings}
 
 
+@pytest.mark.parametrize("name", ["simulate", "verify"])
 def test_a_program_of_another_network(
-    made: tuple[Project, dict[str, Path]], tmp_path: Path
+    name: str, made: tuple[Project, dict[str, Path]], tmp_path: Path
 ) -> None:
     project, files = made
     network = Network.load(files["network.safetensors"])
@@ -93,7 +94,7 @@ def test_a_program_of_another_network(
     program = shutil.copy(files["program.sct"], tmp_path / "program.sct")
     inputs = {"program.sct": program, "network.safetensors": other}
     with pytest.raises(BadInputError) as caught:
-        run_alone(STAGES["simulate"], project, inputs, tmp_path / "simulation.json")
+        run_alone(STAGES[name], project, inputs, tmp_path / "result.json")
     assert str(caught.value) == (
         f"{program} was not encoded from {other}; make it again with `secateur encode`"
     )
@@ -107,3 +108,5 @@ def test_the_simulator_decides_the_simulation(
     monkeypatch.setattr("secateur.simulator.Icarus.version", lambda _: "12")
     monkeypatch.setattr("secateur.simulator.Icarus.missing", lambda _: missing)
     assert STAGES["simulate"].programs(project) == known
+    versions = STAGES["verify"].programs(project)
+    assert {name: version for name, version in versions.items() if name == "icarus"} == known

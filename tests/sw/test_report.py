@@ -77,11 +77,34 @@ SYNTHESIS = {
 }
 
 
+VERIFICATION = {
+    "rungs": [
+        {
+            **{"name": "integers", "compared": "one with another", "outcome": "passed"},
+            **{"amounts": {"test inputs": 15, "outputs": 1500}, "why": ""},
+        },
+        {
+            **{"name": "engine", "compared": "bits & cycles", "outcome": "not run"},
+            **{"amounts": {}, "why": "<iverilog> is not installed"},
+        },
+        {
+            **{"name": "netlist", "compared": "cells", "outcome": "failed"},
+            **{"amounts": {}, "why": "3 outputs differ"},
+        },
+    ]
+}
+
+
 def save(path: Path, program: Program) -> None:
     """Save a program, and what was made of it beside."""
     program.save(path)
     digests = {"program.sct": digest_file(path), "network.safetensors": program.network_digest}
-    for name, value in (("simulation.json", SIMULATION), ("synthesis.json", SYNTHESIS)):
+    results = {
+        "simulation.json": SIMULATION,
+        "synthesis.json": SYNTHESIS,
+        "verification.json": VERIFICATION,
+    }
+    for name, value in results.items():
         path.with_name(name).write_text(json.dumps({**value, "digests": digests}))
 
 
@@ -178,8 +201,29 @@ def test_every_required_fact(files: dict[str, Path]) -> None:
     assert facts["storage"]["unused"] == program.unused()
     (synthesis,) = facts["synthesis"].values()
     assert {key: synthesis[key] for key in SYNTHESIS} == SYNTHESIS
+    assert facts["verification"] == VERIFICATION["rungs"]
     assert facts["missing"] == []
     assert (facts["project"], facts["seed"]) == ("small", 7)
+
+
+def test_the_ladder_is_in_page_and_tables(files: dict[str, Path], tmp_path: Path) -> None:
+    """Each rung with its outcome, what it compared, and how much or why not."""
+    facts = report(PROJECT, files, html=tmp_path / "a.html", data=tmp_path / "a.json")
+    text = (tmp_path / "a.html").read_text()
+    page = " ".join(Page(text).text.partition("Verification")[2].partition("Storage")[0].split())
+    console = Console(file=io.StringIO(), width=200)
+    show(console, facts)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    for words in (
+        ("integers", "passed", "one with another", "15 test inputs, 1,500 outputs"),
+        ("engine", "not run", "bits & cycles", "<iverilog> is not installed"),
+        ("netlist", "failed", "cells", "3 outputs differ"),
+    ):
+        assert "".join(words).replace(" ", "") in page.replace(" ", "")
+        assert [line for line in lines if all(word in line for word in words)], words
+    assert text.count('<td class="bad">failed</td>') == 1
+    assert text.count('<td class="missing">not run</td>') == 1
 
 
 def test_layers(files: dict[str, Path]) -> None:
@@ -223,12 +267,14 @@ def test_the_page_says_what_memories_leave_free(files: dict[str, Path], tmp_path
 def test_what_was_not_run_is_said_and_not_invented(tmp_path: Path) -> None:
     html, data = tmp_path / "report.html", tmp_path / "report.json"
     facts = report(PROJECT, {}, html=html, data=data)
-    assert facts["missing"] == ["train", "prune", "quantize", "encode", "simulate", "synthesize"]
+    assert facts["missing"] == [
+        *("train", "prune", "quantize", "encode", "simulate", "synthesize", "verify"),
+    ]
     assert set(facts["accuracy"].values()) == {None}
     assert (facts["layers"], facts["synthesis"], facts["storage"]["bits"]) == ([], {}, {})
     page = Page(html.read_text())
     assert page.count == 0
-    for stage in ("prune", "encode", "simulate", "synthesize"):
+    for stage in ("prune", "encode", "simulate", "synthesize", "verify"):
         assert f"Not measured: secateur {stage} was not run." in page.text
     assert not re.search(r"\b(None|nan)\b", page.text.partition("Settings")[0])
 
@@ -236,7 +282,7 @@ def test_what_was_not_run_is_said_and_not_invented(tmp_path: Path) -> None:
 def test_without_hardware_the_rest_is_shown(files: dict[str, Path], tmp_path: Path) -> None:
     software = {name: path for name, path in files.items() if path.suffix != ".json"}
     facts = report(PROJECT, software, html=tmp_path / "a.html", data=tmp_path / "a.json")
-    assert facts["missing"] == ["train", "prune", "quantize", "simulate", "synthesize"]
+    assert facts["missing"] == ["train", "prune", "quantize", "simulate", "synthesize", "verify"]
     assert facts["layers"][0]["cycles"] is None
     assert Page((tmp_path / "a.html").read_text()).count == 2  # density and weights
 
@@ -305,6 +351,20 @@ def edited(files: dict[str, Path], name: str, **values: object) -> str:
             "synthesis.json",
             {"dsp_available": None},
             "dsp_available: Input should be a valid integer",
+        ),
+        *(
+            (
+                "verification.json",
+                {"rungs": [{**VERIFICATION["rungs"][rung], **fields}]},
+                "rungs: 0: Value error, a rung must have amounts if it passed, else why it did not",
+            )
+            for rung, fields in (
+                (0, {"amounts": {}}),
+                (0, {"why": "no reason"}),
+                (1, {"amounts": {"outputs": 1}}),
+                (1, {"why": ""}),
+                (1, {"outcome": "passed"}),
+            )
         ),
     ],
 )
@@ -457,5 +517,6 @@ def test_tables_say_what_was_not_run() -> None:
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines()[-1] == (
         "Not in these tables, because it was not run: `secateur train`, `secateur prune`, "
-        "`secateur quantize`, `secateur encode`, `secateur simulate`, `secateur synthesize`"
+        "`secateur quantize`, `secateur encode`, `secateur simulate`, `secateur synthesize`, "
+        "`secateur verify`"
     )

@@ -370,6 +370,50 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "loss 0.5" in "".join(output(console))
 
 
+def _checked(name: str, runs: list[str], **fields) -> Stage:
+    """Make a stage whose result says that something is wrong."""
+
+    def run(context: Context) -> None:
+        runs.append(name)
+        (context.work / "tool.log").write_text("what happened")
+        context.note("as fast as it can be")
+        context.outputs[f"{name}.txt"].write_text("wrong")
+
+    def check(files) -> None:
+        assert files[f"{name}.txt"].read_text() == "wrong"
+        raise CheckFailedError("it is wrong")
+
+    return stage(name, run, check=check, **fields)
+
+
+def test_stages_on_request(tmp_path: Path) -> None:
+    """Left out by a build unless it is told otherwise; what reads their results does without."""
+    runs: list[str] = []
+    stages = order([
+        _checked("slow", runs, on_request=True),
+        stage(
+            "b",
+            lambda context: context.outputs["b.txt"].write_text(str([*context.inputs])) and None,
+            optional=("slow.txt",),
+        ),
+    ])
+    folder = build(PROJECT, tmp_path, stages=stages)
+    assert (contents(folder), runs) == ({"b.txt", "manifest.json"}, [])
+    folder = build(PROJECT, tmp_path, stages=stages, everything=True)
+    assert contents(folder) == {"b.txt", "slow.txt", "manifest.json"}
+    assert (folder / "b.txt").read_text() == "['slow.txt']"
+    assert runs == ["slow"]
+
+
+def test_a_result_that_says_what_is_wrong_is_kept_with_the_logs(tmp_path: Path) -> None:
+    notes: list[str] = []
+    runs: list[str] = []
+    written = run_alone(_checked("a", runs), PROJECT, {}, tmp_path / "a.txt", note=notes.append)
+    assert [path.read_text() for path in written] == ["wrong"]
+    (log,) = tmp_path.rglob("tool.log")
+    assert notes == ["as fast as it can be", f"the logs are in {log.parent}"]
+
+
 def test_the_installed_stages() -> None:
     assert [*find_stages()] == [
         "train",
@@ -380,6 +424,7 @@ def test_the_installed_stages() -> None:
         "generate",
         "simulate",
         "synthesize",
+        "verify",
         "report",
     ]
 

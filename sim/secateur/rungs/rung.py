@@ -67,6 +67,8 @@ class Subject:
         All test inputs.
     folder : Path
         An existing folder for what tools write; each rung has one of its own in it.
+    cache : Path
+        Builds of simulators, for all rungs.
     seed : int
         Of whatever is drawn.
     amounts : Amounts
@@ -80,15 +82,11 @@ class Subject:
     network: Network
     x: NDArray[np.int64]
     folder: Path
+    cache: Path
     seed: int = 0
     amounts: Amounts = field(default_factory=Amounts)
     progress: Progress = silent
     note: Note = unnoted
-
-    @property
-    def cache(self) -> Path:
-        """Builds of simulators, for all rungs."""
-        return self.folder / "cache"
 
     def room(self, name: str) -> Path:
         """Make a rung's own folder."""

@@ -1,0 +1,460 @@
+"""The ladder on a small network, and every rung seen red."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from click.testing import CliRunner
+
+from secateur.bench.networks import random_inputs, random_network
+from secateur.cli import command
+from secateur.encode import encode, fit
+from secateur.errors import CheckFailedError
+from secateur.fixed import Requant
+from secateur.gateware.pe import ProcessingElement
+from secateur.network import Network
+from secateur.rungs.components import components
+from secateur.rungs.decoder import decoder
+from secateur.rungs.engine import on_icarus, on_verilator
+from secateur.rungs.formal import formal
+from secateur.rungs.integers import integers, real_values
+from secateur.rungs.netlist import on_ecp5, on_ice40up
+from secateur.rungs.rung import Amounts, NotRunError, Rung, Subject
+from secateur.rungs.streams import streams
+from secateur.rungs.whole_set import whole_set
+from secateur.simulate import run_bench
+from secateur.simulator import SIMULATORS
+from secateur.stages_sim import VERIFY
+from secateur.stages_sw import ENCODE, QUANTIZE
+from secateur.technology.portable import Multiplier
+from secateur.verify import LADDER, Step, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from secateur.network import Layer
+
+ROOT = Path(__file__).resolve().parents[2]
+AMOUNTS = Amounts(
+    drawn=16, pes=2, words=9, cases=200, verilator=5, icarus=2, netlist=3, processes=2
+)
+
+
+def scaled(layer: Layer) -> Layer:
+    """Give a layer fractions that belong to its shift."""
+    return replace(layer, weight_fraction=layer.requant.shift)
+
+
+def small(codebook: bool = False) -> Network:
+    network = random_network(9, [30, 60, 7], density=0.3, dead=0.1, codebook=codebook)
+    return replace(network, layers=tuple(map(scaled, network.layers)))
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
+    """A network, its program for an engine that the UP5K holds, and seven inputs."""
+    network = small()
+    spec = fit(network, pes=2, lanes=2, banks=1, weight_depth=1024)
+    x = random_inputs(4, network, 7)
+    return Subject(
+        program=encode(network, spec),
+        network=network,
+        x=x,
+        folder=tmp_path,
+        cache=ROOT / "build" / "cosim",
+        seed=1,
+        amounts=AMOUNTS,
+    )
+
+
+@pytest.mark.cosim
+def test_the_ladder(subject: Subject) -> None:
+    """Every rung that can be climbed is, and says how much it compared."""
+    notes: list[str] = []
+    elsewhere = {"proofs": formal}  # which take as long as they take
+    ladder = [step for step in LADDER if step.climb not in elsewhere.values()]
+    rungs = verify(replace(subject, note=notes.append), ladder)
+    assert [rung.name for rung in rungs] == [
+        *("integers", "real values", "streams", "decoder", "components"),
+        *("engine, Verilator", "engine, Icarus", "netlist, ECP5", "netlist, iCE40 UP5K"),
+        "test set",
+    ]
+    icarus = not SIMULATORS["icarus"].missing()
+    want = {rung.name: "passed" for rung in rungs}
+    if not icarus:
+        want["engine, Icarus"] = "not run"
+    assert {rung.name: rung.outcome for rung in rungs} == want, rungs
+    amounts = {rung.name: rung.amounts for rung in rungs}
+    hidden, outputs = 60, 7
+    drawn = [2 * 4 + 3 + 16, 2 * 4 + 3 + 16]
+    assert (
+        amounts["integers"]
+        == amounts["real values"]
+        == {
+            "test inputs": 7,
+            "drawn inputs of layers": sum(drawn),
+            "outputs": 7 * (hidden + outputs) + drawn[0] * hidden + drawn[1] * outputs,
+        }
+    )
+    layers = subject.program.layers
+    weights = sum(layer.weights for layer in layers)
+    cells = len(layers[0].order) * (len(subject.program.input_order) + 7)
+    biases = len(layers[0].order) + 7
+    assert amounts["streams"] == {
+        **{"layers": 2, "weights": weights, "zeros": cells - weights, "biases": biases}
+    }
+    assert amounts["decoder"]["PEs"] == 2
+    assert amounts["decoder"]["columns"] == 2 * 2 * 9  # of each PE in each layer
+    assert amounts["components"]["requantised values"] > 200
+    assert min(amounts["components"].values()) > 20
+    three_ways = {"test inputs": 5, "outputs": 3 * 5 * outputs, "latencies": 5}
+    assert amounts["engine, Verilator"] == three_ways
+    few = {"test inputs": 3, "outputs": 3 * 3 * outputs, "latencies": 3}
+    assert amounts["netlist, ECP5"] == {**few, "block RAMs": 5, "multipliers": 2}
+    assert amounts["netlist, iCE40 UP5K"] == {
+        **few,
+        **{"block RAMs": 14, "multipliers": 2, "SPRAMs": 2},
+    }
+    cycles = amounts["test set"].pop("engine cycles")
+    assert amounts["test set"] == {"test inputs": 7, "outputs": 7 * outputs}
+    assert cycles > 2 * len(subject.program.image)  # both load the program
+    speeds = [note for note in notes if "engine cycles a second" in note]
+    assert len(speeds) == 1
+    assert speeds[0].endswith(" in 2 simulations side by side")
+    assert [note.partition(":")[0] for note in notes if note not in speeds] == [*amounts]
+
+
+def test_the_ladder_has_the_proofs() -> None:
+    assert [step.name for step in LADDER if step.climb is formal] == ["proofs"]
+    assert len(LADDER) == 11
+
+
+def failure(climb: Callable[[Subject], Any], subject: Subject) -> str:
+    """Climb a rung that must fail."""
+    (rung,) = verify(subject, [Step(name="rung", compared="", climb=climb)])
+    assert rung.outcome == "failed", rung
+    assert rung.amounts == {}
+    return rung.why
+
+
+def with_layer(subject: Subject, index: int, **fields: Any) -> Subject:
+    """Let the program be that of another network: one layer differs from the subject's."""
+    layers = [*subject.network.layers]
+    layers[index] = replace(layers[index], **fields)
+    return replace(subject, network=replace(subject.network, layers=tuple(layers)))
+
+
+@pytest.mark.parametrize("rung", [integers, real_values])
+def test_wrong_rounding_is_red(
+    rung: Any, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def truncate(self: Requant, acc: np.ndarray) -> np.ndarray:
+        saturated = np.clip(acc >> self.shift, self.output.lowest, self.output.highest)
+        return np.maximum(saturated, 0) if self.relu else saturated
+
+    monkeypatch.setattr(Requant, "compute", truncate)
+    why = failure(rung, subject)
+    said = "by the independent arithmetic" if rung is integers else "half a step is the most"
+    assert why.endswith(said)
+
+
+def test_wrong_scale_is_not_run(subject: Subject) -> None:
+    other = with_layer(subject, 1, weight_fraction=40)
+    message = (
+        "the fractions of layer 'fc2' do not give its shift, so its integers stand for no real "
+        "values"
+    )
+    with pytest.raises(NotRunError) as caught:
+        real_values(other)
+    assert str(caught.value) == message
+
+
+def other_weight(layer: Layer) -> np.ndarray:
+    weights = layer.weights.copy()
+    row, column = np.argwhere(weights)[-1]
+    weights[row, column] += 1 if weights[row, column] != -1 else -1
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda layer: {"weights": other_weight(layer)}, "weights of layer 'fc2'"),
+        (lambda layer: {"bias": layer.bias + 1}, "biases of layer 'fc2'"),
+        (
+            lambda layer: {"requant": replace(layer.requant, shift=layer.requant.shift + 1)},
+            "shift of layer 'fc2' must be",
+        ),
+        (
+            lambda layer: {"requant": replace(layer.requant, relu=not layer.requant.relu)},
+            "relu of layer 'fc2' must be",
+        ),
+        (
+            lambda layer: {"weights": np.where(layer.weights == 0, 1, layer.weights)},
+            "the image leaves out an input that layer 'fc2' has weights for",
+        ),
+    ],
+    ids=["weight", "bias", "shift", "relu", "zeros"],
+)
+def test_another_program_is_red(fault: Any, message: str, subject: Subject) -> None:
+    layer = subject.network.layers[1]
+    assert message in failure(streams, with_layer(subject, 1, **fault(layer)))
+
+
+def test_an_input_that_is_left_out_is_red(subject: Subject) -> None:
+    """Of the network, whose column is empty in the program."""
+    layer = subject.network.layers[0]
+    weights = layer.weights.copy()
+    (dead,) = np.flatnonzero(~weights.any(axis=0))[:1]
+    weights[subject.program.layers[0].order[0], dead] = 1
+    assert failure(streams, with_layer(subject, 0, weights=weights)) == (
+        "the image leaves out an input that layer 'fc1' has weights for"
+    )
+
+
+def test_codebooks(subject: Subject) -> None:
+    network = small(codebook=True)
+    program = encode(network, fit(network, pes=2))
+    coded = replace(subject, network=network, program=program)
+    values = [len(layer.codebook) for layer in network.layers if layer.codebook is not None]
+    assert streams(coded)["codebook values"] == sum(values)
+    assert decoder(replace(coded, amounts=replace(AMOUNTS, words=1000)))["entries"] == sum(
+        layer.entries for layer in program.layers
+    )
+    book = network.layers[1].codebook
+    assert book is not None
+    unused = np.flatnonzero(~np.isin(book, network.layers[1].weights))
+    other = book.copy()
+    other[unused[0]] += 1 if other[unused[0]] + 1 not in book else -1
+    assert failure(streams, with_layer(coded, 1, codebook=np.sort(other))) == (
+        f"1 of {len(book)} codebook values of layer 'fc2' in the image are not the network's"
+    )
+
+
+def test_a_wrong_decoder_is_red(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = ProcessingElement._value_of
+    monkeypatch.setattr(ProcessingElement, "_value_of", lambda *arguments: decoded(*arguments) ^ 2)
+    assert failure(decoder, subject).startswith("entry 0 of PE 0 in layer 'fc1' is Entry(")
+
+
+def test_a_lost_entry_is_red(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    from secateur.bench.decoder import decoded_by_circuit
+
+    def lose(*arguments: Any, **options: Any) -> Any:
+        layers = decoded_by_circuit(*arguments, **options)
+        layers[1].pop()
+        return layers
+
+    monkeypatch.setattr("secateur.rungs.decoder.decoded_by_circuit", lose)
+    assert failure(decoder, subject).startswith("the circuit multiplies ")
+
+
+def test_a_wrong_requantizer_is_red(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = Requant.compute
+    monkeypatch.setattr(Requant, "compute", lambda self, acc: compute(self, acc - (acc == 77)))
+    spec = subject.program.spec
+    why = failure(components, replace(subject, amounts=replace(AMOUNTS, cases=3000)))
+    assert why.startswith(f"{spec.accumulator_width}->{spec.activation_width}, case ")
+
+
+def test_a_wrong_accumulator_is_red(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    multiply = Multiplier.elaborate
+
+    def lose_a_bit(self: Multiplier, platform: object) -> Module:
+        m = Module()
+        m.submodules.right = right = Multiplier(len(self.a), len(self.b))
+        right.elaborate = lambda platform: multiply(right, platform)
+        m.d.comb += [right.a.eq(self.a), right.b.eq(self.b), self.product.eq(right.product | 1)]
+        return m
+
+    monkeypatch.setattr(Multiplier, "elaborate", lose_a_bit)
+    assert failure(components, subject).startswith("cycle ")
+
+
+def flipped(name: str, *arguments: Any, **options: Any) -> Any:
+    """Run a bench, and change one bit of one of its arrays."""
+    result = run_bench(*arguments, **options)
+    result[name].reshape(-1)[-1] ^= 1
+    return result
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("y_stalled", "1 of 105 outputs differ from the network's"),
+        ("latency", "1 of 5 latencies differ from the cycle model's"),
+    ],
+)
+def test_a_wrong_engine_is_red(
+    name: str, message: str, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secateur.simulate.run_bench", partial(flipped, name))
+    assert failure(on_verilator, subject) == message
+
+
+@pytest.mark.cosim
+def test_a_wrong_output_of_the_last_input_is_red(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = subject.network.compute(subject.x)
+    other[-1, -1] ^= 1
+    monkeypatch.setattr(Network, "compute", lambda *_: other)
+    assert failure(whole_set, subject) == (
+        "1 of 49 outputs differ from the network's; the first wrong input is 6"
+    )
+
+
+@pytest.mark.cosim
+def test_a_wrong_netlist_is_red(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A multiplier of unsigned numbers in the netlist, and cells that the design has not."""
+    from secateur.rungs import netlist
+
+    def unsigned(*arguments: Any, **options: Any) -> Path:
+        path = write(*arguments, **options)
+        text = path.read_text()
+        assert ".SIGNEDA(1'h1)" in text
+        path.write_text(text.replace(".SIGNEDA(1'h1)", ".SIGNEDA(1'h0)", 1))
+        return path
+
+    write = netlist.write_netlist
+    monkeypatch.setattr(netlist, "write_netlist", unsigned)
+    why = failure(on_ecp5, subject)
+    assert why.endswith(" of 63 outputs differ from the network's")
+    fewer = {"bram": 5, "dsp": 1, "spram": 0}
+    monkeypatch.setattr(netlist, "engine_cells", lambda *_: fewer)
+    again = replace(subject, folder=subject.room("again"))
+    assert failure(on_ecp5, again) == (
+        "the netlist must have 1 of dsp, as the engine was designed, not 2"
+    )
+
+
+def reason(climb: Callable[[Subject], Any], subject: Subject) -> str:
+    """Climb a rung that cannot be climbed."""
+    (rung,) = verify(subject, [Step(name="rung", compared="", climb=climb)])
+    assert (rung.outcome, rung.amounts) == ("not run", {})
+    return rung.why
+
+
+def test_what_is_missing_is_not_passed(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = fit(subject.network, pes=64)
+    large = replace(subject, program=encode(subject.network, wide))
+    assert reason(on_ice40up, large).startswith(
+        "the engine does not fit device 'ice40-up5k': it needs "
+    )
+    for simulator in ("Icarus", "Verilator"):
+        monkeypatch.setattr(f"secateur.simulator.{simulator}.missing", lambda _: ["a", "b"])
+    for climb in (on_icarus, on_verilator, on_ecp5, whole_set):
+        assert reason(climb, subject) == "a and b is not installed"
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert reason(integers, subject) == (
+        "it needs torch, which is not installed; run `pip install secateur[train]`"
+    )
+
+
+def test_proofs(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Prove:
+        results = (("a", "proved"), ("b", "bounded"), ("c", "proved"))
+
+        @classmethod
+        def prove_all(cls, progress: Any) -> Any:
+            return cls.results
+
+    def absent(name: str) -> Any:
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr("importlib.import_module", lambda _: Prove)
+    assert formal(subject) == {"proofs": 2, "proofs up to a bound": 1}
+    Prove.results = (("a", "proved"), ("b", "a counterexample"))
+    assert failure(formal, subject) == "1 of 2 proofs failed; b: a counterexample"
+    monkeypatch.setattr("importlib.import_module", absent)
+    assert reason(formal, subject) == "there is no module secateur.prove"
+
+
+def test_rungs_after_a_failed_one_are_climbed(subject: Subject) -> None:
+    def fail(error: Exception) -> Callable[[Subject], dict[str, int]]:
+        def climb(subject: Subject) -> dict[str, int]:
+            raise error
+
+        return climb
+
+    log = subject.folder / "x" / "yosys.log"
+    climbs = {
+        "a": fail(AssertionError("o.valid was taken back\nand more")),
+        "b": fail(CheckFailedError(f"Yosys failed; see {log}")),
+        "c": fail(AssertionError()),
+        "d": lambda _: {"inputs": 3, "outputs": 0},
+        "e": lambda _: {},
+        "f": fail(NotRunError("no tool")),
+        "g": lambda _: {"inputs": 3},
+    }
+    ladder = [Step(name=name, compared="x", climb=climb) for name, climb in climbs.items()]
+    assert verify(subject, ladder) == [
+        Rung(name=name, compared="x", outcome=outcome, amounts=amounts, why=why)
+        for name, outcome, amounts, why in (
+            ("a", "failed", {}, "o.valid was taken back"),
+            ("b", "failed", {}, "Yosys failed; see x/yosys.log"),
+            ("c", "failed", {}, "AssertionError"),
+            ("d", "failed", {}, "it compared nothing ({'inputs': 3, 'outputs': 0})"),
+            ("e", "failed", {}, "it compared nothing ({})"),
+            ("f", "not run", {}, "no tool"),
+            ("g", "passed", {"inputs": 3}, ""),
+        )
+    ]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_command(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table, the file and, after both, the exit code; logs are kept where they are of use."""
+    network = random_network(9, [64, 20, 10])
+    network.save(tmp_path / "network.safetensors")
+    encode(network, fit(network, pes=2)).save(tmp_path / "program.sct")
+
+    def climb(subject: Subject) -> dict[str, int]:
+        (subject.room("mine") / "a.log").write_text("what happened")
+        if fails:
+            raise CheckFailedError("3 outputs differ")
+        return {"test inputs": len(subject.x)}
+
+    def skip(subject: Subject) -> dict[str, int]:
+        raise NotRunError("no simulator")
+
+    ladder = [
+        Step(name="first", compared="one with another", climb=climb),
+        Step(name="second", compared="more", climb=skip),
+    ]
+    monkeypatch.setattr("secateur.verify.verify", partial(verify, ladder=ladder))
+    (tmp_path / "small.toml").write_text('data.name = "digits"\n')
+    target = tmp_path / "verification.json"
+    stages = {"quantize": QUANTIZE, "encode": ENCODE, "verify": VERIFY}
+    arguments = ["verify", str(tmp_path / "small.toml"), "--from", str(tmp_path), "-o", str(target)]
+    result = CliRunner().invoke(command(stages), arguments)
+    written = json.loads(target.read_text())
+    assert {*written} == {"rungs", "digests"}
+    assert {*written["digests"]} == {"program.sct", "network.safetensors"}
+    first, second = written["rungs"]
+    assert second == {
+        **{"name": "second", "compared": "more", "outcome": "not run"},
+        **{"amounts": {}, "why": "no simulator"},
+    }
+    assert "not run" in result.stdout
+    assert f"\n{target}\n" in result.stdout
+    logs = [path.read_text() for path in tmp_path.glob(".verification.json.*/logs/mine/a.log")]
+    if fails:
+        assert (first["outcome"], first["why"]) == ("failed", "3 outputs differ")
+        assert result.exit_code == 1
+        assert f"secateur: 1 of 2 rungs failed (first); {target} says why\n" in result.stderr
+        assert logs == ["what happened"]
+        assert "the logs are in " in result.stderr
+    else:
+        assert (first["outcome"], first["amounts"]) == ("passed", {"test inputs": 355})
+        assert result.exit_code == 0, result.stderr
+        assert logs == []
+        assert "355 test inputs" in result.stdout
