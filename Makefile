@@ -12,10 +12,10 @@ HERE  := $(VENV)/set-up-$(shell pwd | cksum | cut -d' ' -f1)
 SETUP := $(HERE)-$(shell cksum <pyproject.toml | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce test lint clean
+.PHONY: help setup demo reproduce test verify-all lint clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(SETUP)  ## create .venv and install everything into it; needs the network, the rest does not
 
@@ -27,6 +27,15 @@ reproduce: $(SETUP)  ## the paper's tables and figures on MNIST into docs/result
 
 test: $(SETUP)  ## all tests
 	$(BIN)/python -m pytest
+
+# The ladder says how long each rung takes, and pytest the slowest tests of each folder.
+verify-all: $(SETUP)  ## every check that takes long, and how long: ladder, proofs, simulators, netlists
+	$(BIN)/secateur build examples/digits.toml --all
+	@set -e; for part in formal cosim netlist; do \
+	    start=$$(date +%s); \
+	    $(BIN)/python -m pytest -q --durations=10 tests/$$part; \
+	    echo "tests/$$part took $$(($$(date +%s) - start)) s"; \
+	done
 
 lint: $(SETUP)  ## style and types
 	$(BIN)/ruff check .
