@@ -13,20 +13,28 @@ if TYPE_CHECKING:
 
 __all__ = ["formal"]
 
-#: Results of a proof: for runs of any length, or for those up to a bound.
+#: Results of a proof: for runs of any length, or, as its first word, for those up to a bound.
 PROVED, BOUNDED = "proved", "bounded"
 
 
 def formal(subject: Subject) -> dict[str, int]:
-    """Make every proof, and count what was proved."""
+    """Make every proof of :mod:`secateur.prove`, and count what was proved."""
     try:
         prove = importlib.import_module("secateur.prove")
     except ModuleNotFoundError as error:
         raise NotRunError(f"there is no module {error.name}") from None
-    results = dict(prove.prove_all(subject.progress))
-    wrong = [f"{name}: {said}" for name, said in results.items() if said not in (PROVED, BOUNDED)]
+    proofs = prove.prove_all(subject.progress)
+    kinds = [proof.result.partition(" ")[0] for proof in proofs]
+    wrong = [
+        f"{p.name}: {p.result}"
+        for p, kind in zip(proofs, kinds, strict=True)
+        if kind not in (PROVED, BOUNDED)
+    ]
     if wrong:
-        raise CheckFailedError(f"{len(wrong)} of {len(results)} proofs failed; {'; '.join(wrong)}")
-    said = [*results.values()]
-    found = {"proofs": said.count(PROVED), "proofs up to a bound": said.count(BOUNDED)}
+        raise CheckFailedError(f"{len(wrong)} of {len(proofs)} proofs failed; {'; '.join(wrong)}")
+    found = {
+        "proofs": kinds.count(PROVED),
+        "proofs up to a bound": kinds.count(BOUNDED),
+        "properties": sum(len(proof.assertions) for proof in proofs),
+    }
     return {unit: count for unit, count in found.items() if count}
