@@ -20,7 +20,7 @@ def layer(signed: bool, relu: bool, shift: int) -> Layer:
     return Layer(
         name="fc",
         weights=rng.integers(-8, 8, (6, 9)),
-        bias=rng.integers(-60, 60, 6),
+        bias=rng.integers(-400, 400, 6),
         weight_width=4,
         input=NumberFormat(width=5, signed=True),
         requant=Requant(shift=shift, output=NumberFormat(width=6, signed=signed), relu=relu),
