@@ -13,7 +13,6 @@ from secateur.container import pack_container, read_container, write_file
 from secateur.description import Description, ProgramLayer
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError
-from secateur.fixed import NumberFormat
 from secateur.format import Section, memories
 from secateur.image import (
     CRC_SIZE,
@@ -22,14 +21,13 @@ from secateur.image import (
     parse_image,
     read_image,
 )
-from secateur.words import streams_in
+from secateur.sound import describes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from secateur.image import Contents
 
 __all__ = ["Program"]
 
@@ -227,41 +225,6 @@ class Program:
         )
         return pack_container(description.to_json(), self.image)
 
-    def _describes(self, contents: Contents) -> bool:
-        """Tell whether the description is that of the image's contents."""
-        table = contents.get((Section.LAYERS, 0), {})
-        found = [[*table.get(name, ())] for name in ("source_words", "rows_words")]
-        if found != [self.words[:-1], self.words[1:]]:
-            return False
-        try:
-            streams = streams_in(self.spec, contents)
-            biases = contents[Section.BIASES, 0]["bias0"].size
-        except LookupError:  # a memory that the image does not fill
-            return False
-        bias_words = table["rows_words"] * self.spec.lanes // self.spec.drain_lanes
-        if np.any(table["bias_base"] + bias_words > biases):
-            return False
-        for index, (layer, entries) in enumerate(zip(self.layers, streams, strict=True)):
-            formats = [
-                NumberFormat(
-                    width=self.spec.activation_width, signed=bool(table[f"{side}_signed"][index])
-                )
-                for side in ("input", "output")
-            ]
-            extra = int(table["code_extra"][index]) if "code_extra" in table else 0
-            counted = layer.entries, layer.padding, layer.code_width - self.spec.code_widths[0]
-            possible = (
-                layer.code_width in self.spec.code_widths
-                and layer.weights <= layer.nonzeros <= layer.rows * layer.columns
-            )
-            if (
-                counted != (entries.entries, entries.padding, extra)
-                or not possible
-                or [layer.input, layer.output] != formats
-            ):
-                return False
-        return True
-
     def save(self, path: Path) -> None:
         """Write the program file: all of it or nothing."""
         write_file(path, self._body())
@@ -288,7 +251,8 @@ class Program:
                 layers=description.layers,
             )
             contents, size = parse_image(program.spec, image)
-            if size != len(image) or not program._describes(contents):
+            described = describes(program.spec, program.input_order, program.layers, contents)
+            if size != len(image) or not described:
                 raise BadInputError("it describes another image")
         except (BadInputError, RefusedImageError, IncompleteImageError) as error:
             raise BadInputError(

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Slices", "Streams", "cut", "decode_matrix", "encode_matrix", "positions"]
+__all__ = ["Slices", "Streams", "cut", "decode_matrix", "encode_matrix", "places", "positions"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,6 +185,29 @@ def encode_matrix(
     return slices.streams(index_width)
 
 
+def places(
+    streams: Streams, *, lanes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Give the row (its position in the order), the column and the weight of every entry.
+
+    Returns
+    -------
+    rows, columns, weights : int64[entries]
+        Of all PEs, one behind the other.
+    """
+    pes, words = streams.counts.shape
+    rows, columns = [], []
+    for pe, zeros in enumerate(streams.zeros):
+        counts = streams.counts[pe]
+        columns.append(np.repeat(np.arange(words), counts) * lanes + pe % lanes)
+        # Slots passed so far, from which those passed before the column's first entry are taken.
+        passed = np.concatenate([[0], np.cumsum(zeros + 1)])
+        first = np.cumsum(counts) - counts
+        slot = passed[1:] - 1 - np.repeat(passed[first], counts)
+        rows.append(slot * (pes // lanes) + pe // lanes)
+    return np.concatenate(rows), np.concatenate(columns), np.concatenate(streams.weights)
+
+
 def decode_matrix(
     streams: Streams,
     *,
@@ -212,17 +235,9 @@ def decode_matrix(
     IndexError
         If an entry lies outside the matrix.
     """
-    pes, words = streams.counts.shape
     matrix = np.zeros(shape, dtype=np.int64)
     order = np.arange(shape[0]) if order is None else order
-    for pe, (weights, zeros) in enumerate(zip(streams.weights, streams.zeros, strict=True)):
-        counts = streams.counts[pe]
-        column = np.repeat(np.arange(words), counts) * lanes + pe % lanes
-        # Slots passed so far, from which those passed before the column's first entry are taken.
-        passed = np.concatenate([[0], np.cumsum(zeros + 1)])
-        first = np.cumsum(counts) - counts
-        slot = passed[1:] - 1 - np.repeat(passed[first], counts)
-        real = weights != 0
-        row = order[slot[real] * (pes // lanes) + pe // lanes]
-        matrix[row, column[real]] = weights[real]
+    position, column, weights = places(streams, lanes=lanes)
+    real = weights != 0
+    matrix[order[position[real]], column[real]] = weights[real]
     return matrix

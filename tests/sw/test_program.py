@@ -241,6 +241,75 @@ def test_a_layer_that_begins_where_nothing_is(path, base, depth, layer):
 
 
 @pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("last", [1, 1]),
+        ("last", [0, 0]),
+        ("multiplier", [1, 2]),
+        ("shift", [48, 0]),
+        ("weight_base", [3, 0]),
+        ("input_signed", [0, 1]),
+    ],
+)
+def test_a_layer_that_no_network_has(path, field, values):
+    """Also where the description says the same."""
+
+    def change(contents):
+        contents[Section.LAYERS, 0][field][:] = values
+
+    image = image_with(change)
+    layers = [dict(layer) for layer in LAYERS]
+    if field == "input_signed":
+        for layer, value in zip(layers, values, strict=True):
+            layer["input"] = layer["input"] | {"signed": bool(value)}
+    altered(path, image=image, layers=layers)
+    assert refusal(path) == (
+        f"{path} holds no valid program (it describes another image); make it again with "
+        f"`secateur encode`"
+    )
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_entry_outside_the_matrix(path, index):
+    """The first one in the last column that has any counts past all of its rows."""
+
+    def change(contents):
+        base = contents[Section.LAYERS, 0]["weight_base"][index]
+        entries = contents[Section.WEIGHTS, 3]["entry"]
+        entries[base] |= ((1 << PROGRAM.spec.index_width) - 1) << PROGRAM.spec.code_widths[0]
+
+    altered(path, image=image_with(change))
+    assert refusal(path) == (
+        f"{path} holds no valid program (it describes another image); make it again with "
+        f"`secateur encode`"
+    )
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_sum_fits_its_accumulator(path, beyond):
+    """The bias that goes to the end of what the accumulator holds, and one more."""
+    spec = replace(PROGRAM.spec, bias_width=PROGRAM.spec.accumulator_width)
+    program = encode(NET, spec)
+    contents = read_image(spec, program.image)
+    weights = decode(program)[-1][0][program.output_order[0]]
+    kind = program.layers[-1].input
+    most = int(np.maximum(weights * kind.lowest, weights * kind.highest).sum())
+    base = contents[Section.LAYERS, 0]["bias_base"][-1]
+    contents[Section.BIASES, 0]["bias0"][base] = (
+        (1 << (spec.accumulator_width - 1)) - 1 - most + beyond
+    )
+    changed = replace(program, image=write_image(spec, contents))
+    changed.save(path)
+    if not beyond:
+        assert Program.load(path) == changed
+        return
+    assert refusal(path) == (
+        f"{path} holds no valid program (it describes another image); make it again with "
+        f"`secateur encode`"
+    )
+
+
+@pytest.mark.parametrize(
     ("section", "pe"),
     [*((Section.WEIGHTS, pe) for pe in range(4)), (Section.COLUMNS, 0), (Section.BIASES, 0)],
 )
