@@ -270,8 +270,9 @@ class Network:
         description, arrays = FILE.read(path)
         try:
             return cls._from_parts(parse(_Network, json.dumps(description)), arrays)
-        # A KeyError is an array that is missing, a TypeError one of numbers that are no integers.
-        except (KeyError, TypeError, ValueError) as error:
+        # A KeyError is an array that is missing, a TypeError one of numbers that are no integers,
+        # an OverflowError a codebook of numbers beyond int64.
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise FILE.damaged(path, error) from None
 
     @classmethod

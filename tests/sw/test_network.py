@@ -198,6 +198,11 @@ def test_the_digest_sees_everything() -> None:
             "layers: 0: codebook: 0: Input should be a valid integer",
         ),
         (
+            {"codebook": [0, 1 << 64]},
+            {},
+            "OverflowError('Python int too large to convert to C long')",
+        ),
+        (
             {},
             {"0.bias": np.array([1.0, 2.0])},
             (
