@@ -90,8 +90,10 @@ class Resume:
     def _read(self, path: Path) -> None:
         try:
             description, arrays = FILE.read(path)
-            kept: dict[str, Any] = description["causes"]
+            kept: Any = description["causes"]
             self.description = description["about"]
+            if not (isinstance(kept, dict) and isinstance(self.description, dict)):
+                raise BadInputError(f"{path} must tell its causes in tables")
         except (BadInputError, KeyError) as error:
             raise BadInputError(
                 f"the state of a run that was broken off cannot be read ({error}); delete "

@@ -19,6 +19,7 @@ from secateur.errors import BadInputError
 from secateur.execute import run_alone
 from secateur.project import Project
 from secateur.prune import Pruning, prune
+from secateur.resume import FILE, Resume
 from secateur.stage import Context, Stage
 from secateur.train import train
 
@@ -236,6 +237,19 @@ def test_a_damaged_state_is_refused(broken: Path, tmp_path: Path) -> None:
         f"the state of a run that was broken off cannot be read ({state} was altered after it was "
         f"written; make it again with the command that was broken off); delete {folder} to begin "
         "again"
+    )
+
+
+@pytest.mark.parametrize("part", ["about", "causes"])
+def test_a_state_of_another_kind_is_refused(tmp_path: Path, part: str) -> None:
+    state = tmp_path / "state.safetensors"
+    description = {"about": {}, "causes": {}} | {part: None}
+    FILE.write(state, description, {})
+    with pytest.raises(BadInputError) as caught:
+        Resume(tmp_path)
+    assert str(caught.value) == (
+        f"the state of a run that was broken off cannot be read ({state} must tell its causes in "
+        f"tables); delete {tmp_path} to begin again"
     )
 
 
