@@ -12,7 +12,7 @@ HERE  := $(VENV)/set-up-$(shell pwd | cksum | cut -d' ' -f1)
 SETUP := $(HERE)-$(shell cksum <pyproject.toml | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce test verify-all lint clean
+.PHONY: help setup demo reproduce test verify-all fuzz lint clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ verify-all: $(SETUP)  ## every check that takes long, and how long: ladder, proo
 	    $(BIN)/python -m pytest -q --durations=10 tests/$$part; \
 	    echo "tests/$$part took $$(($$(date +%s) - start)) s"; \
 	done
+
+fuzz: $(SETUP)  ## hostile files and frames, 100,000 cases that differ each time: half an hour
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile nightly
 
 lint: $(SETUP)  ## style and types
 	$(BIN)/ruff check .

@@ -14,6 +14,8 @@ set_hypothesis_home_dir(ROOT / "build" / "tools" / "hypothesis")
 # Seeds are literals here: what fails once must fail again, and a slow machine is no failure.
 settings.register_profile("secateur", derandomize=True, database=None, deadline=None)
 settings.load_profile("secateur")
+# `make fuzz`: other cases every time; what fails is printed so that it can be run again.
+settings.register_profile("nightly", max_examples=4000, database=None, deadline=None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

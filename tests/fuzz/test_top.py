@@ -1,0 +1,41 @@
+"""The engine behind its UART against whatever comes down the line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from secateur.bench.cosim import cosimulate
+from secateur.bench.networks import random_inputs, random_network
+from secateur.encode import encode, fit
+from secateur.gateware.top import Top
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIVISOR, CLOCK = 4, 100_000_000
+
+
+@pytest.mark.cosim
+def test_hostile_frames(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    network = random_network(3, [9, 7, 4], density=0.6, codebook=True)
+    spec = fit(network, pes=2)
+    program = encode(network, spec)
+    program.save(tmp_path / "0.sct")
+    x = random_inputs(1, network, 20)
+    np.savez(tmp_path / "0.npz", x=x, y=network.compute(x))
+    passed = cosimulate(
+        Top(spec, program=program, clock=CLOCK, baud=CLOCK // DIVISOR, max_payload=256),
+        testbench="secateur.bench.tb_top_hostile",
+        build_dir=tmp_path / "simulation",
+        cache=pytestconfig.rootpath / "build/cosim",
+        env={
+            "JOB": str(tmp_path),
+            "DIVISOR": str(DIVISOR),
+            "CASES": str(settings().max_examples // 4),  # each takes 10,000 cycles
+        },
+    )
+    assert passed == ["goes_on"]
