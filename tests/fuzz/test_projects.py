@@ -38,13 +38,12 @@ def toml(value: Any) -> str:
 
 
 def check(path: Path) -> None:
+    project, said = None, ""
     try:
         project = Project.load(path)
     except BadInputError as error:
         said = str(error)
-    else:
-        said = ""
-    if said:
+    if project is None:
         assert said.startswith(str(path))
         assert "\n" not in said
         return
