@@ -12,7 +12,7 @@ HERE  := $(VENV)/set-up-$(shell pwd | cksum | cut -d' ' -f1)
 SETUP := $(HERE)-$(shell cksum <pyproject.toml | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce test verify-all fuzz lint clean
+.PHONY: help setup demo reproduce test verify-all fuzz mutate lint clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ verify-all: $(SETUP)  ## every check that takes long, and how long: ladder, proo
 
 fuzz: $(SETUP)  ## hostile files and frames, 100,000 cases that differ each time: half an hour
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile nightly
+
+mutate: $(SETUP)  ## deliberate bugs and what the tests see of them, into docs/mutation.md: hours
+	$(BIN)/python benchmarks/mutation.py --docs docs
 
 lint: $(SETUP)  ## style and types
 	$(BIN)/ruff check .
