@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -100,7 +101,8 @@ def main() -> int:
     given = parser.parse_args()
     os.nice(10)
     mutants = {name: read(name) for name in LISTS}
-    chosen = [each for part in mutants.values() for each in part if given.only in each.path]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*mutants.values()))
+    chosen = [each for each in turns if each is not None and given.only in each.path]
     results = ROOT / "build" / "mutation"
     results.mkdir(parents=True, exist_ok=True)
     verdicts: dict[Mutant, Verdict] = {}

@@ -131,22 +131,22 @@ def judge(mutant: Mutant, copy: Copy, results: Path, *, known: bool) -> Verdict 
             return verdict
     if known:
         return None
-    limits = {test: _limit(test, copy, results, digests[test]) for test in mutant.tests}
     changed = copy.folder / mutant.path
     whole = changed.read_text(encoding="utf-8")
     by, timeout, seen = "", False, dict(digests)
-    try:
-        changed.write_text(mutant.apply(whole), encoding="utf-8")
-        for test, limit in limits.items():
+    for test in mutant.tests:
+        limit = _limit(test, copy, results, digests[test])
+        try:
+            changed.write_text(mutant.apply(whole), encoding="utf-8")
             code, failed = copy.run(test, limit)
-            if code == PASSED:
-                continue
-            if code not in (None, FAILED, INTERRUPTED, INTERNAL):
-                raise CheckFailedError(f"{test} cannot be run: pytest ended with {code}")
-            by, timeout, seen = failed, code is None, {test: digests[test]}
-            break
-    finally:
-        changed.write_text(whole, encoding="utf-8")
+        finally:
+            changed.write_text(whole, encoding="utf-8")
+        if code == PASSED:
+            continue
+        if code not in (None, FAILED, INTERRUPTED, INTERNAL):
+            raise CheckFailedError(f"{test} cannot be run: pytest ended with {code}")
+        by, timeout, seen = failed, code is None, {test: digests[test]}
+        break
     verdict = Verdict(sources=copy.sources, tests=seen, by=by, timeout=timeout)
     write_whole(kept, json.dumps(asdict(verdict), indent=2).encode())
     return verdict
