@@ -15,7 +15,9 @@ set_hypothesis_home_dir(ROOT / "build" / "tools" / "hypothesis")
 settings.register_profile("secateur", derandomize=True, database=None, deadline=None)
 settings.load_profile("secateur")
 # `make fuzz`: other cases every time; what fails is printed so that it can be run again.
-settings.register_profile("nightly", max_examples=4000, database=None, deadline=None)
+settings.register_profile(
+    "nightly", max_examples=4000, database=None, deadline=None, print_blob=True
+)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from secateur.errors import BadInputError
+from secateur.errors import BadInputError, CheckFailedError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -53,4 +53,74 @@ def test_what_does_not_apply_is_told(mutation: ModuleType) -> None:
         mutant.apply("abb")
     assert str(caught.value) == (
         "a.py must hold 'b' once, not 2 times; correct the list of mutants"
+    )
+
+
+SMALL = """
+def double(x):
+    while x > 99:
+        x -= 1
+    return 2 * x
+"""
+TEST = """
+from thing import double
+
+def test_double():
+    assert double(100) == 198
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Give a repository with one function and one test."""
+    for folder in ("sw", "hw", "sim", "tests", "results"):
+        (tmp_path / "whole" / folder).mkdir(parents=True)
+    (tmp_path / "whole" / "sw" / "thing.py").write_text(SMALL)
+    (tmp_path / "whole" / "tests" / "test_thing.py").write_text(TEST)
+    return tmp_path / "whole"
+
+
+def judged(
+    mutation: ModuleType, small: Path, old: str, new: str, *, known: bool = False
+) -> tuple[str, bool] | None:
+    run = importlib.import_module("mutation_run")
+    mutant = mutation.Mutant(
+        path="sw/thing.py", old=old, new=new, note="", tests=("tests/test_thing.py",)
+    )
+    copy = run.copied(small, small.parent / "copy", lazily=known)
+    verdict = run.judge(mutant, copy, small / "results", known=known)
+    assert known or (small.parent / "copy" / "sw" / "thing.py").read_text() == SMALL
+    return None if verdict is None else (verdict.by, verdict.timeout)
+
+
+def test_a_mutant_is_killed_hangs_or_survives(
+    mutation: ModuleType, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mutation_run.SECONDS", 1)
+    assert judged(mutation, small, "2 * x", "3 * x") == (
+        "tests/test_thing.py::test_double",
+        False,
+    )
+    assert judged(mutation, small, "x -= 1", "x -= 0") == ("tests/test_thing.py", True)
+    assert judged(mutation, small, "2 * x", "x * 2") == ("", False)
+
+
+def test_a_verdict_is_kept_while_nothing_changes(mutation: ModuleType, small: Path) -> None:
+    case = ("2 * x", "3 * x")
+    assert judged(mutation, small, *case, known=True) is None
+    killed = judged(mutation, small, *case)
+    assert judged(mutation, small, *case, known=True) == killed
+    (small / "tests" / "test_thing.py").write_text(TEST + "\n")
+    assert judged(mutation, small, *case, known=True) is None
+    (small / "tests" / "test_thing.py").write_text(TEST)
+    (small / "sw" / "thing.py").write_text(SMALL + "\n")
+    assert judged(mutation, small, *case, known=True) is None
+
+
+def test_a_suite_that_fails_judges_nothing(mutation: ModuleType, small: Path) -> None:
+    (small / "tests" / "test_thing.py").write_text(TEST.replace("198", "199"))
+    with pytest.raises(CheckFailedError) as caught:
+        judged(mutation, small, "2 * x", "3 * x")
+    assert str(caught.value) == (
+        "tests/test_thing.py::test_double fails without any bug; correct that first"
     )
