@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from cobs import cobs
 
 from secateur.bench.damage import damaged
 from secateur.bench.networks import random_inputs, random_network
@@ -177,17 +178,39 @@ def test_forged_answers(fuzz: Callable[..., None]) -> None:
 
     def case(rng: Random) -> None:
         dice = plain.Random(rng.getrandbits(32))
+        rate = dice.choice((0.05, 0.4))
 
         def lie(line: bytes) -> list[bytes]:
-            if dice.random() < 0.6:
+            if dice.random() >= rate:
                 return [line]
             body = unframe(line)
-            kept = dice.choice((0, RESPONSE.size, RESPONSE.size, RESPONSE.size + STATUS.size))
+            kept = RESPONSE.size + dice.choice((-RESPONSE.size, 0, RESULT.size, STATUS.size))
             return [frame(body[:kept] + damaged(dice, body[kept:]))] * dice.choice((1, 1, 20))
 
         talk(Liar(lie))
 
     fuzz(case, 2)
+
+
+def test_a_state_that_is_none(fuzz: Callable[..., None]) -> None:
+    """One field of the status is always the same, whatever the board does."""
+
+    def case(rng: Random) -> None:
+        field = rng.choice(STATUS.fields)
+        value = rng.choice((0, 1, (1 << field.width) - 1, rng.getrandbits(field.width)))
+        value &= (1 << field.width) - 1
+
+        def lie(line: bytes) -> list[bytes]:
+            body = unframe(line)
+            head = unpack(RESPONSE, body)["command"] ^ RESPONSE_MARK
+            if head in (Command.LOAD, Command.STATUS):
+                fields = unpack(STATUS, body[RESPONSE.size :]) | {field.name: value}
+                body = body[: RESPONSE.size] + pack(STATUS, **fields)
+            return [frame(body)]
+
+        assert not talk(Liar(lie))
+
+    fuzz(case)
 
 
 def test_any_line(fuzz: Callable[..., None]) -> None:
@@ -197,7 +220,9 @@ def test_any_line(fuzz: Callable[..., None]) -> None:
         body = rng.randbytes(rng.choice((0, 1, 3, 30, 253, 254, 255, 600)))
         line = frame(body)
         assert unframe(line) == body
-        raw = damaged(rng, line) if rng.random() < 0.8 else rng.randbytes(rng.randrange(40))
+        raw = damaged(rng, line)
+        if rng.random() < 0.2:
+            raw = cobs.encode(rng.randbytes(rng.randrange(5))) + b"\0"
         if _is_frame(raw):
             assert frame(unframe(raw)) == raw
             assert len(raw) > CRC_SIZE
