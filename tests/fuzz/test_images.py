@@ -6,6 +6,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from secateur.bench.damage import damaged
 from secateur.bench.networks import random_inputs, random_network
@@ -75,3 +76,13 @@ def test_damaged_with_their_checksum(fuzz: Callable[..., None]) -> None:
         check(image + zlib.crc32(image).to_bytes(CRC_SIZE, "little"))
 
     fuzz(case, 4)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_memory_that_is_full(beyond: int) -> None:
+    """As many words as it has, and one more."""
+    for section, memory in memories(SPEC).items():
+        contents = read_image(SPEC, IMAGE)
+        words = {f.name: np.zeros(memory.depth + beyond, int) for f in memory.record.fields}
+        contents[section, 0] = words
+        assert check(write_image(SPEC, contents)) == (LoadError.SIZE if beyond else LoadError.NONE)

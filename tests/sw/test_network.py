@@ -68,6 +68,15 @@ def test_accumulator_width_is_exact(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("bias", "width"), [(256, 10), (257, 11), (-512, 10), (-513, 11), (0, 9), (-256, 9)]
+)
+def test_the_bias_counts_in_the_accumulator(bias: int, width: int) -> None:
+    """Of an input from 0 to 255, with and without the bias."""
+    one = layer(weights=np.array([[1]]), bias=np.array([bias]), input=UNSIGNED)
+    assert one.accumulator_width == width
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         (
