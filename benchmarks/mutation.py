@@ -5,8 +5,8 @@ the repository, in which the tests that concern its file run, the quickest first
 then the mutant is killed, as it is by a test that does not end in time. What is killed by none
 survives, and is either equivalent, for the reason that the list gives, or wants a test.
 
-A verdict is kept in build/mutation for as long as the sources and the tests that it rests on are
-the same, so a run that is broken off goes on. The last line is JSON; `--docs docs` writes
+A verdict is kept in build/mutation for as long as the file and the tests that it rests on are the
+same, so a run that is broken off goes on. The last line is JSON; `--docs docs` writes
 docs/mutation.md. It takes hours: a mutant takes seconds where a component's own tests kill it.
 """
 

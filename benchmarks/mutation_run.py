@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Copy", "Verdict", "copied", "judge"]
 
-#: Folders whose files decide a verdict, beside the tests themselves.
+#: Folders of the sources.
 SOURCES = ("sw", "hw", "sim")
 #: A test that takes so many times as long as without the bug, and so many seconds more, hangs.
 TIMES, SECONDS = 4, 120
@@ -37,8 +37,8 @@ class Verdict:
 
     Parameters
     ----------
-    sources : str
-        Digest of the sources.
+    source : str
+        Digest of the file without the bug.
     tests : dict of str to str
         Digests of the test files that it rests on: the one that failed, or all.
     by : str
@@ -47,7 +47,7 @@ class Verdict:
         Whether it did not end in time.
     """
 
-    sources: str
+    source: str
     tests: dict[str, str]
     by: str
     timeout: bool
@@ -121,11 +121,12 @@ def judge(mutant: Mutant, copy: Copy, results: Path, *, known: bool) -> Verdict 
         If a test fails without any bug.
     """
     kept = results / f"{mutant.key}.json"
+    source = digest_file(copy.original / mutant.path)
     digests = {test: digest_file(copy.original / test) for test in mutant.tests}
     if kept.exists():
         verdict = Verdict(**json.loads(kept.read_text()))
         asked = verdict.tests if verdict.by else digests
-        if verdict.sources == copy.sources and verdict.tests == {
+        if verdict.source == source and verdict.tests == {
             test: digests.get(test) for test in asked
         }:
             return verdict
@@ -147,7 +148,7 @@ def judge(mutant: Mutant, copy: Copy, results: Path, *, known: bool) -> Verdict 
             raise CheckFailedError(f"{test} cannot be run: pytest ended with {code}")
         by, timeout, seen = failed, code is None, {test: digests[test]}
         break
-    verdict = Verdict(sources=copy.sources, tests=seen, by=by, timeout=timeout)
+    verdict = Verdict(source=source, tests=seen, by=by, timeout=timeout)
     write_whole(kept, json.dumps(asdict(verdict), indent=2).encode())
     return verdict
 
