@@ -17,6 +17,7 @@ import hashlib
 import itertools
 import json
 import os
+import signal
 import sys
 import tempfile
 import tomllib
@@ -100,6 +101,7 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, help="folder of mutation.md")
     given = parser.parse_args()
     os.nice(10)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what it has started ends with it
     mutants = {name: read(name) for name in LISTS}
     turns = itertools.chain.from_iterable(itertools.zip_longest(*mutants.values()))
     chosen = [each for each in turns if each is not None and given.only in each.path]

@@ -96,10 +96,12 @@ class Copy:
         ) as process:
             try:
                 said = process.communicate(timeout=timeout)[0]
-            except subprocess.TimeoutExpired:
+            except BaseException as ending:  # an interruption, too
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-                return None, test
+                if isinstance(ending, subprocess.TimeoutExpired):
+                    return None, test
+                raise
         failed = [line.split()[1] for line in said.splitlines() if line.startswith("FAILED ")]
         return process.returncode, failed[0] if failed else test
 
