@@ -269,6 +269,62 @@ def test_a_layer_that_no_network_has(path, field, values):
     )
 
 
+def test_layers_lie_in_their_order(path):
+    """The second layer's entries before those of the first: all are there, and yet."""
+    contents = read_image(PROGRAM.spec, PROGRAM.image)
+    base = contents[Section.LAYERS, 0]["weight_base"]
+    memories = [contents[Section.WEIGHTS, pe] for pe in range(4)]
+    most = max(words["entry"].size for words in memories) - base[1]
+    for words in memories:
+        first, second = np.split(words["entry"], base[1:])
+        words["entry"] = np.concatenate([second, np.zeros(most - second.size, int), first])
+    base[:] = most, 0
+    program = replace(PROGRAM, image=write_image(PROGRAM.spec, contents))
+    for got, want in zip(decode(program), decode(PROGRAM), strict=True):
+        np.testing.assert_array_equal(got[0], want[0])
+    program.save(path)
+    assert refusal(path) == (
+        f"{path} holds no valid program (it describes another image); make it again with "
+        f"`secateur encode`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "enough"), [("activation_depth", 16), ("row_depth", 8), ("jobs", 2)]
+)
+def test_layers_fit_the_engine(path, field, enough):
+    """Seven hidden words and seven rows of a PE, on an engine that has room, or half of it."""
+    assert (PROGRAM.words, getattr(PROGRAM.spec, field)) == ([11, 7, 5], enough)
+    less = enough * 2 if field == "jobs" else enough // 2
+    for spec, fits in ((PROGRAM.spec, True), (replace(PROGRAM.spec, **{field: less}), False)):
+        image = write_image(spec, read_image(PROGRAM.spec, PROGRAM.image))
+        program = replace(PROGRAM, spec=spec, image=image)
+        program.save(path)
+        if fits:
+            assert Program.load(path) == program
+            continue
+        assert refusal(path) == (
+            f"{path} holds no valid program (it describes another image); make it again with "
+            f"`secateur encode`"
+        )
+
+
+def test_an_entry_behind_the_last_column(path):
+    """Nine columns in words of two: the tenth does not exist, whatever it is multiplied by."""
+    network = random_network(1, [9, 7, 4], density=0.6)
+    program = encode(network, fit(network, pes=4))
+    assert (len(program.input_order), program.spec.lanes) == (9, 2)
+    contents = read_image(program.spec, program.image)
+    pe = next(pe for pe in (1, 3) if contents[Section.COLUMNS, 0][f"count{pe}"][3])
+    counts = contents[Section.COLUMNS, 0][f"count{pe}"]
+    counts[3:5] += -1, 1
+    replace(program, image=write_image(program.spec, contents)).save(path)
+    assert refusal(path) == (
+        f"{path} holds no valid program (it describes another image); make it again with "
+        f"`secateur encode`"
+    )
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_an_entry_outside_the_matrix(path, index):
     """The first one in the last column that has any counts past all of its rows."""
