@@ -26,7 +26,7 @@ reproduce: $(SETUP)  ## the paper's tables and figures on MNIST into docs/result
 	$(BIN)/python benchmarks/reproduce/reproduce.py --docs docs
 
 test: $(SETUP)  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # The ladder says how long each rung takes, and pytest the slowest tests of each folder.
 verify-all: $(SETUP)  ## every check that takes long, and how long: ladder, proofs, simulators, netlists
