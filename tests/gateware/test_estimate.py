@@ -47,7 +47,7 @@ MEASURED = [
     (
         "ice40-up5k",
         {"pes": 4, **SMALL, "activation_width": 4, "accumulator_width": 16, "bias_width": 16},
-        (4145, 32, 4, 0),
+        (4145, 33, 4, 0),
     ),
     ("ice40-up5k", {"pes": 8, **SMALL, "codebook_bits": 4, "entry_width": 8}, (6776, 68, 8, 0)),
 ]
