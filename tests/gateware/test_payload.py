@@ -19,7 +19,7 @@ DATA = random.Random(1).randbytes(SIZE)
 
 
 class Filled(wiring.Component):
-    """A buffer that is filled word by word before anything is read."""
+    """A buffer that is filled word by word; what is written while it is read has no effect."""
 
     i_read: stream.Interface
     o_byte: stream.Interface
@@ -39,17 +39,18 @@ class Filled(wiring.Component):
         words = SIZE // self.word_size
         place = Signal(range(words + 1))
         full = Signal()
+        other = Signal(range(words))
         text = C(int.from_bytes(DATA, "little"), 8 * SIZE)
         m.d.comb += [
             full.eq(place == words),
-            buffer.write_address.eq(place),
-            buffer.write_data.eq(text.word_select(place, 8 * self.word_size)),
-            buffer.write_enable.eq(~full),
+            buffer.write_address.eq(Mux(full, other, place)),
+            buffer.write_data.eq(Mux(full, ~0, text.word_select(place, 8 * self.word_size))),
+            buffer.write_enable.eq(~full | ~buffer.i_read.ready),
             buffer.i_read.valid.eq(self.i_read.valid & full),
             buffer.i_read.payload.eq(self.i_read.payload),
             self.i_read.ready.eq(buffer.i_read.ready & full),
         ]
-        m.d.sync += place.eq(place + ~full)
+        m.d.sync += [place.eq(place + ~full), other.eq(other + 1)]
         wiring.connect(m, buffer.o_byte, wiring.flipped(self.o_byte))
         wiring.connect(m, buffer.o_word, wiring.flipped(self.o_word))
         return m

@@ -476,6 +476,19 @@ def test_a_codebook_and_a_direct_engine_are_refused():
     )
 
 
+@pytest.mark.parametrize("values", [16, 17])
+def test_a_codebook_has_as_many_values_as_codes(values):
+    net = random_network(1, [30, 20], codebook=True)
+    net = with_layer(net, 0, codebook=np.arange(values) - 8, weights=np.sign(net.layers[0].weights))
+    if values == 16:
+        assert fit(net, pes=4, codebook_bits=4).codebook_bits == 4
+        return
+    assert refusal(fit, net, pes=4, codebook_bits=4) == (
+        "layer 'fc1' has a codebook of 17 values and the engine's hold 16; use fewer values or "
+        "more codebook_bits"
+    )
+
+
 def test_a_large_codebook_is_refused():
     net = with_layer(random_network(1, [30, 20]), 0, codebook=np.arange(-128, 128))
     assert refusal(fit, net, pes=4) == (

@@ -67,6 +67,14 @@ def test_accumulator_width_is_exact(seed: int) -> None:
     assert bottom < -(1 << (width - 2)) or top >= 1 << (width - 2)
 
 
+@pytest.mark.parametrize(("values", "width"), [(2, 1), (3, 2), (4, 2), (5, 3), (15, 4), (16, 4)])
+def test_codes_count_the_values(values: int, width: int) -> None:
+    one = layer(
+        weights=np.array([[1, 0]]), bias=np.array([0]), codebook=np.arange(values), weight_width=8
+    )
+    assert (one.code_width, layer().code_width) == (width, 4)
+
+
 @pytest.mark.parametrize(
     ("bias", "width"), [(256, 10), (257, 11), (-512, 10), (-513, 11), (0, 9), (-256, 9)]
 )

@@ -248,21 +248,36 @@ def test_a_layer_that_begins_where_nothing_is(path, base, depth, layer):
         ("multiplier", [1, 2]),
         ("shift", [48, 0]),
         ("weight_base", [3, 0]),
-        ("input_signed", [0, 1]),
     ],
 )
 def test_a_layer_that_no_network_has(path, field, values):
-    """Also where the description says the same."""
-
     def change(contents):
         contents[Section.LAYERS, 0][field][:] = values
 
-    image = image_with(change)
-    layers = [dict(layer) for layer in LAYERS]
-    if field == "input_signed":
-        for layer, value in zip(layers, values, strict=True):
-            layer["input"] = layer["input"] | {"signed": bool(value)}
-    altered(path, image=image, layers=layers)
+    altered(path, image=image_with(change))
+    assert refusal(path) == (
+        f"{path} holds no valid program (it describes another image); make it again with "
+        f"`secateur encode`"
+    )
+
+
+@pytest.mark.parametrize("other", [0, 1])
+def test_a_layer_reads_what_the_one_before_gives(path, other):
+    """The second layer's input is signed or not, and so says the description."""
+    program = encode(NET, replace(PROGRAM.spec, accumulator_width=32))
+    contents = read_image(program.spec, program.image)
+    contents[Section.LAYERS, 0]["input_signed"][1] ^= other
+    first, second = program.layers
+    kind = replace(second.input, signed=second.input.signed ^ bool(other))
+    changed = replace(
+        program,
+        image=write_image(program.spec, contents),
+        layers=(first, replace(second, input=kind)),
+    )
+    changed.save(path)
+    if not other:
+        assert Program.load(path) == changed
+        return
     assert refusal(path) == (
         f"{path} holds no valid program (it describes another image); make it again with "
         f"`secateur encode`"
