@@ -13,9 +13,10 @@ from torch import nn
 
 from secateur.architectures import perceptron
 from secateur.errors import BadInputError
-from secateur.fixed import NumberFormat, round_to
+from secateur.fixed import NumberFormat, Requant, round_to
 from secateur.model import outputs
-from secateur.quantize import best_fraction, quantize
+from secateur.network import Layer
+from secateur.quantize import best_fraction, check_accumulators, quantize
 from secateur.settings import QuantizeSettings
 
 
@@ -310,3 +311,26 @@ def test_a_shift_is_as_far_as_the_requantiser_can() -> None:
     network = quantize(module, np.ones((4, 1), np.float32), QuantizeSettings(), "n")
     assert network.layers[0].requant.shift == 47
     assert (network.compute(network.quantize_input(np.ones((1, 1)))) == 0).all()
+
+
+@pytest.mark.parametrize("columns", [65536, 65540])
+def test_no_engine_has_wider_accumulators(columns: int) -> None:
+    """The largest weights and inputs: 48 bits are enough for the sums, and then they are not."""
+    wide = NumberFormat(width=16, signed=False)
+    layer = Layer(
+        name="fc",
+        weights=np.full((1, columns), 32767),
+        bias=np.zeros(1, dtype=np.int64),
+        weight_width=16,
+        input=wide,
+        requant=Requant(shift=0, output=wide, relu=True),
+    )
+    if columns == 65536:
+        check_accumulators(layer)
+        return
+    with pytest.raises(BadInputError) as caught:
+        check_accumulators(layer)
+    assert str(caught.value) == (
+        "layer 'fc' needs accumulators of 49 bits and 48 is the most; lower "
+        "quantize.activation_width or quantize.weight_width"
+    )
