@@ -29,15 +29,15 @@ test: $(SETUP)  ## all tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # The ladder says how long each rung takes, and pytest the slowest tests of each folder.
-verify-all: $(SETUP)  ## every check that takes long, and how long: ladder, proofs, simulators, netlists
+verify-all: $(SETUP)  ## every check that takes long, and how long: ladder with proofs, simulators, netlists
 	$(BIN)/secateur build examples/digits.toml --all
-	@set -e; for part in formal cosim netlist; do \
+	@set -e; for part in cosim netlist; do \
 	    start=$$(date +%s); \
 	    $(BIN)/python -m pytest -q --durations=10 tests/$$part; \
 	    echo "tests/$$part took $$(($$(date +%s) - start)) s"; \
 	done
 
-fuzz: $(SETUP)  ## hostile files and frames, 100,000 cases that differ each time: half an hour
+fuzz: $(SETUP)  ## hostile files and frames, 100,000 cases: more than an hour
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile nightly
 
 mutate: $(SETUP)  ## deliberate bugs and what the tests see of them, into docs/mutation.md: hours

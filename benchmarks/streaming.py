@@ -12,7 +12,7 @@ default LeNet-300-100 on MNIST, pruned 12 times, as `cycles.py` learns it.
 Predicted before: a layer's image takes L cycles to load, its bytes and the loader's pauses. The
 layer before computes a batch of B in C(B) cycles: those that the cycle model has for the first
 inputs, and as many more for each further one as for the last of these. The engine waits for
-max(0, L - C(B) - 1) cycles, so all of the load is hidden once B times the cycles of an inference
+max(0, L - C(B) - 2) cycles, so all of the load is hidden once B times the cycles of an inference
 are more than the bytes of the image; the hidden share is 1 - waits / loads.
 
 MNIST lies in the folder that SECATEUR_DATA names. The last line is JSON; `--docs docs` writes
@@ -79,7 +79,7 @@ NOTE = (
     "layer's image is loaded, a byte a cycle. computing: with an inference under way. waiting: all "
     "outputs have come and the load still goes on. changing: the rest, in which the engine "
     "exchanges the programs and clears its accumulators. hidden: the part of the load in which the "
-    "engine did not wait. predicted: the same, from max(0, load - computing - 1), with the load "
+    "engine did not wait. predicted: the same, from max(0, load - computing - 2), with the load "
     "counted from the image and the computing from the cycle model."
 )
 
@@ -120,7 +120,7 @@ def wait(layer: dict[str, Any], following: dict[str, Any], batch: int) -> float:
     """Predict the cycles for which the engine waits for the layer that follows."""
     first = layer["first"]
     computing = first[min(batch, len(first)) - 1] + max(0, batch - len(first)) * layer["further"]
-    return max(0.0, following["load"] - computing - 1)
+    return max(0.0, following["load"] - computing - 2)
 
 
 def measured(batch: int, steps: list[Step], layers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def mutation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("mutation")
 
 
-@pytest.mark.parametrize(("name", "least"), [("gateware", 60), ("software", 30)])
+@pytest.mark.parametrize(("name", "least"), [("gateware", 160), ("software", 85)])
 def test_every_mutant_applies(mutation: ModuleType, name: str, least: int) -> None:
     mutants = mutation.read(name)
     assert len(mutants) >= least

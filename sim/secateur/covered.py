@@ -74,6 +74,7 @@ class CoveredEngine(wiring.Component):
         wiring.connect(m, engine.o_y, wiring.flipped(self.o_y))
         m.d.comb += self.status.eq(engine.status)
         seen = Conditions(m, engine, whole).all()
+        assert seen.keys() == POINTS.keys()
         for name in POINTS:
             count = Signal(COUNT, name=f"count_{name}", reset_less=True)
             m.d.sync += count.eq(count + seen[name])

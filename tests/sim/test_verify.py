@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from amaranth.hdl import Module
 from click.testing import CliRunner
 
+from secateur.bench.fault import planted
 from secateur.bench.networks import random_inputs, random_network
 from secateur.cli import command
 from secateur.cycles import model
@@ -23,6 +22,7 @@ from secateur.errors import CheckFailedError
 from secateur.fixed import Requant
 from secateur.gateware.pe import ProcessingElement
 from secateur.network import Network
+from secateur.prove import CLAIMS
 from secateur.rungs.components import components
 from secateur.rungs.decoder import decoder
 from secateur.rungs.engine import on_icarus, on_verilator
@@ -376,23 +376,19 @@ def test_what_is_missing_is_not_passed(subject: Subject, monkeypatch: pytest.Mon
     )
 
 
-class Proof(NamedTuple):
-    name: str
-    result: str
-    assertions: tuple[str, ...] = ("one", "another")
-
-
 def test_proofs(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    proofs = [Proof("a", "proved"), Proof("b", "bounded to 9 cycles"), Proof("c", "proved")]
-    module = SimpleNamespace(prove_all=lambda progress: proofs)
-    monkeypatch.setitem(sys.modules, "secateur.prove", module)
-    assert formal(subject) == {"proofs": 2, "proofs up to a bound": 1, "properties": 6}
-    proofs[1] = Proof("b", "unknown")
-    assert failure(formal, subject) == "1 of 3 proofs failed; b: unknown"
-    proofs.clear()
-    assert failure(formal, subject) == "it compared nothing ({})"
-    monkeypatch.setitem(sys.modules, "secateur.prove", None)
-    assert reason(formal, subject) == "there is no module secateur.prove"
+    """Counted are those that were made; a refuted one fails the rung with the claim's name."""
+    short = tuple(claim for claim in CLAIMS if claim.name in ("stream buffer", "walker"))
+    assert len(short) == 2
+    for module in ("secateur.prove", "secateur.rungs.formal"):
+        monkeypatch.setattr(f"{module}.CLAIMS", short)
+    found = formal(subject)
+    assert found["proofs"] == 2
+    assert found["proofs up to a bound"] == 0
+    assert found["properties"] == sum(len(claim.elaborate().claims) for claim in short)
+    with planted(short[0].faults[0]):
+        said = failure(formal, subject)
+    assert said.startswith(f"{short[0].name}: {short[0].faults[0].breaks!r}")
 
 
 def test_rungs_after_a_failed_one_are_climbed(subject: Subject) -> None:

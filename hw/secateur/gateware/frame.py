@@ -33,7 +33,8 @@ class FrameReceiver(wiring.Component):
     """Receive a frame to its end, check it, and keep its payload while ``o`` waits.
 
     From a frame's end until its request is taken at ``o``, ``i`` is not ready: the payload stays
-    as it is, and may be read as often as wanted. Bytes are taken in every other cycle.
+    as it is, and may be read as often as wanted. Bytes are taken in every other cycle. A request
+    comes two to ``word_size + 1`` cycles after the frame's end, when its last word is full.
 
     Parameters
     ----------

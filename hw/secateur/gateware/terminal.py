@@ -189,7 +189,7 @@ class Terminal(wiring.Component):
             responder.status.max_payload.eq(self.size),
             responder.status.clock.eq(self.clock),
         ]
-        # What it says comes from afar.
+        # The engine is far away: what it decides late in a cycle is looked at a cycle later.
         for name in ("loaded", "busy", "loading", "committing"):
             m.d.sync += responder.status[name].eq(status[name])
         for name in ("error", "program"):

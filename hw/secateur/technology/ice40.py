@@ -176,7 +176,8 @@ class Ice40Memory(TiledMemory):
 class Ice40UpMemory(Ice40Memory):
     """SPRAM for many words that need no initial contents and no second bank, else block RAM.
 
-    In SPRAM, a word that is read in a cycle in which another one is written is undefined.
+    In SPRAM, a word that is read in a cycle in which another one is written is undefined, and so is
+    one that waits for ``read_enable`` meanwhile.
     """
 
     def __init__(

