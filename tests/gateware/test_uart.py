@@ -89,6 +89,13 @@ def test_a_spike_is_noise(cycles: int) -> None:
     assert receive(cycles, [*idle, *hit, (1, 1.0), *wave([0x42])]) == good([0x0F, 0x42])
 
 
+@pytest.mark.parametrize("cycles", [16, 25])
+def test_a_start_bit_reaches_its_middle(cycles: int) -> None:
+    """A third of a bit is too long for a spike, and still no start bit."""
+    assert receive(cycles, [(0, 0.33), (1, 12.0), *wave([0x42])]) == good([0x42])
+    assert receive(cycles, [(0, 0.67), (1, 12.0), *wave([0x42])]) == good([0xFF, 0x42])
+
+
 def test_no_stop_bit_is_an_error() -> None:
     broken: Wave = [(0, 1.0), *((1, 1.0),) * 8, (0, 1.0), (1, 2.0)]
     assert receive(8, [*broken, *wave([0x42])]) == [(0xFF, 1), (0x42, 0)]
