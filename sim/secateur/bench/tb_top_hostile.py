@@ -24,7 +24,7 @@ QUIET = 120e-6
 
 
 def hostile(rng: random.Random, case: Case, largest: int) -> bytes:
-    """Make bytes of one to three frames, damaged on the line or by whoever sent them."""
+    """Make bytes of one to three frames, most damaged on the line or by whoever sent them."""
     program = case.program
     x = pack_words(program.arrange(case.x[rng.randrange(len(case.x))]), program.spec)
     parts = []
@@ -38,10 +38,12 @@ def hostile(rng: random.Random, case: Case, largest: int) -> bytes:
             bytes([rng.randrange(256), 7]) + rng.randbytes(rng.choice((0, 1, 30))),
             bytes([Command.LOAD, 7]) + bytes(largest + rng.choice((-2, 0, 1, 40))),
         ))
-        match rng.randrange(4):
+        match rng.randrange(5):
             case 0:
                 parts.append(frame(damaged(rng, body)))
             case 1:
+                parts.append(frame(body))
+            case 2:
                 parts.append(rng.randbytes(rng.randrange(40)) + b"\0")
             case _:
                 parts.append(damaged(rng, frame(body)))
