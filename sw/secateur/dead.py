@@ -98,7 +98,6 @@ def _reduce(
     alive = [np.ones(network.inputs, dtype=bool)]
     alive += [np.ones(layer.bias.size, dtype=bool) for layer in layers]
     stays = [np.zeros_like(mask) for mask in alive]
-    stays[-1][:] = True
     for index, (row, column) in pinned.items():
         stays[index][column] = stays[index + 1][row] = True
 
