@@ -235,7 +235,7 @@ class Conditions:
         return {
             "x-pauses": inside & ~x.valid,
             "x-without-program": waits & ~self.control.loaded,
-            "x-full": waits & self.store["x_full"],
+            "x-full": waits & ~self.store["x_room"],
             "x-behind-hidden": waits & self.store["may_x"],
             "x-behind-program": waits & self.control.loaded & ~inside & loader.commit,
             "load-pauses": loader.loading & ~load.valid,

@@ -70,16 +70,17 @@ def run(
         offered: dict[str, list[int] | None] = {"x": None, "hidden": None}
         waiting = iter(programs)
         words, position = 1, 0
-        opened = 0  # first cycle in which an x may begin
+        was_open = False
         completed = False
         shown: dict[int, list[int]] = {}
         for cycle in range(time_out):
             begun = position > 0 or bool(queues["x"])
-            if not begun and not left["x"] and not offered["x"]:
+            done = not begun and not left["x"] and not offered["x"]
+            if done and not was_open:
                 program = next(waiting, None)
                 if program:
-                    words, opened = program.words, cycle + TO_OPEN
-                    left["x"] = max(1, program.words) * program.inputs
+                    words = program.words
+                    left["x"], done = max(1, program.words) * program.inputs, False
                 elif not (left["hidden"] or offered["hidden"] or queues["hidden"] or shown):
                     return
             for kind in ("x", "hidden"):
@@ -90,7 +91,7 @@ def run(
                 stream = getattr(dut, f"i_{kind}")
                 ctx.set(stream.valid, offered[kind] is not None)
                 ctx.set(stream.payload, offered[kind] or draw())
-            open_ = opened <= cycle and rng.random() < share.open
+            open_ = not done and rng.random() < share.open
             kinds = ["x", "hidden"]
             rng.shuffle(kinds)
             take = next(
@@ -105,7 +106,7 @@ def run(
 
             full = {kind: len(queue) == spec.activation_depth for kind, queue in queues.items()}
             put_hidden = bool(offered["hidden"]) and not full["hidden"]
-            may_x = not full["x"] and not put_hidden and (open_ or position > 0)
+            may_x = not full["x"] and not put_hidden and (was_open or position > 0)
             want = {
                 "begun": begun,
                 "complete": completed,
@@ -124,7 +125,7 @@ def run(
                 shown[cycle + TO_WORD] = queues[take].popleft()
             await ctx.tick()
 
-            completed = False
+            completed, was_open = False, open_
             if put_hidden:
                 queues["hidden"].append(offered["hidden"] or [])
                 offered["hidden"] = None
@@ -135,8 +136,7 @@ def run(
                 completed = position >= words
                 position = 0 if completed else position
             if cycle in resets:
-                position, completed = 0, False
-                opened = cycle + 1 + TO_OPEN
+                position, completed, was_open = 0, False, False
                 for queue in queues.values():
                     queue.clear()
                 offered = {"x": None, "hidden": None}
@@ -194,7 +194,7 @@ def test_full(fields: dict[str, int]) -> None:
 def test_throughput(words: int) -> None:
     """A word a cycle in and one out, inputs one behind the other; each a cycle after it came."""
     spec = EngineSpec(**SPECS["four"])
-    assert run(spec, [Program(words, 8)]) == (TO_OPEN + 8 * words + 1, 1, 0)
+    assert run(spec, [Program(words, 8)]) == (1 + 8 * words + 1, 1, 0)
     assert run(spec, [], hidden=40) == (41, 0, 1)
 
 

@@ -59,7 +59,7 @@ class Control(wiring.Component):
     input_words, output_words : Out
         Of the program in use: how long x and y are, words.
     x_open : Out(1)
-        A new x may begin.
+        A new x may begin from the next cycle on.
     x_begun, x_complete : In(1)
         As in :class:`secateur.gateware.store.ActivationStore`.
     walk_start, walk_job : Out(1), Out(job_layout(spec))
@@ -177,11 +177,11 @@ class Control(wiring.Component):
         m.d.sync += [
             closed.eq(self.commit | (self.begin if spec.banks == 1 else 0)),
             shut.eq(closed),
-            self.x_open.eq(self.ready & ~closed),
             quiet.eq((flying == 0) & ~self.x_begun & closed & shut),
         ]
         may_begin = Signal()
         m.d.comb += [
+            self.x_open.eq(self.ready & ~closed),
             self.running.eq(flying != 0),
             self.loaded.eq(loaded),
             self.bank.eq(bank),
@@ -405,12 +405,9 @@ class Control(wiring.Component):
                     m.d.sync += self.input_words.eq(source_words)
                 with m.If(self.layer.last | (shape_layer == last_layer)):
                     m.d.sync += self.output_words.eq(rows_words(last=C(1)))
-                    m.next = "shape known"
+                    m.d.sync += self.ready.eq(1)
+                    m.next = "run"
                 with m.Else():
                     m.d.sync += shape_layer.eq(shape_layer + 1)
                     m.next = "read shape"
-            # The activation memory looks at the length of x ahead of its first word.
-            with m.State("shape known"):
-                m.d.sync += self.ready.eq(1)
-                m.next = "run"
         return m

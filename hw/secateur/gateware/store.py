@@ -41,9 +41,9 @@ class ActivationStore(wiring.Component):
     i_x, i_hidden : In(x_stream(spec))
         Words to keep.
     words : In
-        Words of an x; held while ``begun``, and from two cycles before ``open`` on.
+        Words of an x; held while ``begun`` and ``open``, and a cycle longer.
     open : In(1)
-        An x may begin.
+        An x may begin from the next cycle on, and in the cycle after this is deasserted.
     begun : Out(1)
         Words of x are there, or an x is incomplete.
     complete : Out(1)
@@ -96,12 +96,13 @@ class ActivationStore(wiring.Component):
             data.ArrayLayout(self.spec.activation_width, self.spec.lanes), depth=2 * depth
         )
 
-        def queue(name: str, put: Value, take: Value) -> tuple[Signal, Signal, Signal, Signal]:
-            """Count the words of a queue: where the next goes to and comes from, any, no room."""
+        def queue(name: str, put: Value, take: Value) -> tuple[Signal, ...]:
+            """Count a queue's words: where the next goes to and comes from; any; room, next."""
             write = Signal(range(depth), name=f"{name}_write")
             read = Signal(range(depth), name=f"{name}_read")
             there = Signal(name=f"{name}_any")
-            full = Signal(name=f"{name}_full")
+            room = Signal(init=1, name=f"{name}_room")
+            room_next = Signal(name=f"{name}_room_next")
             # All of this is known a cycle earlier than sums and comparisons would be.
             after_put = Signal(range(depth), init=1, name=f"{name}_after_put")
             after_take = Signal(range(depth), init=1, name=f"{name}_after_take")
@@ -109,27 +110,32 @@ class ActivationStore(wiring.Component):
                 m.d.sync += [write.eq(after_put), after_put.eq(after_put + 1)]
             with m.If(take):
                 m.d.sync += [read.eq(after_take), after_take.eq(after_take + 1)]
+            m.d.comb += room_next.eq(room)
+            m.d.sync += room.eq(room_next)
             with m.If(put & ~take):
-                m.d.sync += [there.eq(1), full.eq(after_put == read)]
+                m.d.comb += room_next.eq(after_put != read)
+                m.d.sync += there.eq(1)
             with m.Elif(take & ~put):
-                m.d.sync += [there.eq(after_take != write), full.eq(0)]
-            return write, read, there, full
+                m.d.comb += room_next.eq(1)
+                m.d.sync += there.eq(after_take != write)
+            return write, read, there, room, room_next
 
         put_x = Signal()
         put_hidden = Signal()
-        x_write, x_read, x_there, x_full = queue("x", put_x, self.take_x)
-        hidden_write, hidden_read, hidden_there, hidden_full = queue(
+        x_write, x_read, x_there, _, x_room_next = queue("x", put_x, self.take_x)
+        hidden_write, hidden_read, hidden_there, hidden_room, _ = queue(
             "hidden", put_hidden, self.take_hidden
         )
-        may_x = Signal()
+        may_x = Signal()  # there is room, and an x is incomplete or may begin
         left = Signal.like(self.words)  # words of the x after the one that comes
         last = Signal()  # left == 0, or fewer
         inside = Signal()  # an x is incomplete
+        inside_next = Signal()
         m.d.comb += [
             put_hidden.eq(self.i_hidden.valid & self.i_hidden.ready),
-            self.i_hidden.ready.eq(~hidden_full),
+            self.i_hidden.ready.eq(hidden_room),
             put_x.eq(self.i_x.valid & self.i_x.ready),
-            may_x.eq(~x_full & (self.open | inside)),
+            inside_next.eq(Mux(put_x, ~last, inside)),
             self.i_x.ready.eq(may_x & ~put_hidden),
             self.begun.eq(inside | x_there),
             self.x_there.eq(x_there),
@@ -142,9 +148,11 @@ class ActivationStore(wiring.Component):
             ram.read_address.eq(Mux(self.read_hidden, Cat(hidden_read, 1), Cat(x_read, 0))),
             self.word.eq(ram.read_word),
         ]
-        m.d.sync += self.complete.eq(put_x & last)
-        with m.If(put_x):
-            m.d.sync += inside.eq(~last)
+        m.d.sync += [
+            self.complete.eq(put_x & last),
+            inside.eq(inside_next),
+            may_x.eq(x_room_next & (self.open | inside_next)),
+        ]
         with m.If(put_x & ~last):
             m.d.sync += [left.eq(left - 1), last.eq(left == 1)]
         with m.Elif(put_x | ~inside):

@@ -119,7 +119,7 @@ class Terminal(wiring.Component):
         # x goes to the engine as it is read, an image while `feeding`. An offset goes nowhere,
         # and a payload out of order is discarded.
         feeding = Signal()
-        discard = Signal()
+        discard = Signal()  # by the states "offset" and "discard", from a register
         first = Signal()
         taken = Signal(TAKEN_BITS)
         m.d.comb += [
@@ -285,13 +285,14 @@ class Terminal(wiring.Component):
             with m.State("read"):
                 m.d.comb += self.o_read.valid.eq(1)
                 with m.If(self.o_read.ready):
-                    m.next = "offset"
-                    with m.If(self.o_read.payload.words):
-                        m.next = "infer"
+                    m.next = "infer"
+                    with m.If(~self.o_read.payload.words):
+                        m.d.sync += discard.eq(1)
+                        m.next = "offset"
             with m.State("offset"):
-                m.d.comb += discard.eq(1)
                 m.d.sync += byte.eq(self.i_byte.payload.data)
                 with m.If(self.i_byte.valid):
+                    m.d.sync += discard.eq(0)
                     m.next = "compare"
             with m.State("compare"):
                 expected = Cat(taken, C(0, 32 - TAKEN_BITS)).word_select(place, 8)
@@ -300,9 +301,11 @@ class Terminal(wiring.Component):
                     fresh.eq(fresh & (byte == 0)),
                     place.eq(place + 1),
                 ]
-                m.next = "offset"
                 with m.If(place == LOAD.size - 1):
                     m.next = "order"
+                with m.Else():
+                    m.d.sync += discard.eq(1)
+                    m.next = "offset"
             with m.State("order"):
                 m.next = "load"
                 with m.If(fresh):
@@ -311,10 +314,11 @@ class Terminal(wiring.Component):
                     m.d.comb += restart.eq(1)
                     m.d.sync += [feeding.eq(1), has_result.eq(0)]
                 with m.Else():
+                    m.d.sync += discard.eq(1)
                     m.next = "discard"
             with m.State("discard"):
-                m.d.comb += discard.eq(1)
                 with m.If(self.i_byte.valid & self.i_byte.payload.last):
+                    m.d.sync += discard.eq(0)
                     respond(Code.ORDER)
             with m.State("load"):
                 with m.If(~feeding):

@@ -68,9 +68,8 @@ def build(*, order: bool) -> Harness:
             h.m.d.sync += left.eq(words - 1)
         with h.m.Else():
             h.m.d.sync += left.eq(left - 1)
-    h.assume("length is known", store.open <= h.late(h.late(h.after_first())))
     h.claim("x is complete", store.complete == h.late(last))
-    h.claim("x begins when it may", ~put | (left != 0) | store.open)
+    h.claim("x begins when it may", ~put | (left != 0) | h.late(store.open))
     return h
 
 
@@ -81,14 +80,14 @@ CLAIMS = (
         size=SIZE,
         make=partial(build, order=False),
         faults=(
-            Fault("store", "full.eq(after_put == read)", "full.eq(0)", "room for hidden"),
+            Fault("store", "room_next.eq(after_put != read)", "room_next.eq(1)", "room for hidden"),
             Fault(
                 "store",
                 "there.eq(after_take != write)",
                 "there.eq(0)",
                 "hidden is there when it is",
             ),
-            Fault("store", "inside.eq(~last)", "inside.eq(0)", "x is complete"),
+            Fault("store", "Mux(put_x, ~last, inside)", "0", "x is complete"),
         ),
     ),
     Claim(
