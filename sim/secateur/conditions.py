@@ -204,7 +204,7 @@ class Conditions:
             "drain-holds": _any(pe["active"] & pe["held"] for pe in self.pes),
             "drain-beside": _any(pe["active"] & pe["holds"].any() & ~pe["held"] for pe in self.pes),
             "drain-while-walking": monitor.walking & ~self.drain.component.done,
-            "hidden-full": ~self.store.component.i_hidden.ready,
+            "hidden-full": ~self.store["hidden_room"],
         }
 
     def _drain_stops(self) -> Value:
@@ -236,7 +236,7 @@ class Conditions:
             "x-pauses": inside & ~x.valid,
             "x-without-program": waits & ~self.control.loaded,
             "x-full": waits & ~self.store["x_room"],
-            "x-behind-hidden": waits & self.store["may_x"],
+            "x-behind-hidden": waits & self.store["put_hidden"],
             "x-behind-program": waits & self.control.loaded & ~inside & loader.commit,
             "load-pauses": loader.loading & ~load.valid,
             "load-held": load.valid & ~load.ready,

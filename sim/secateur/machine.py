@@ -112,6 +112,7 @@ class _Machine:
         (self.drain_start,) = register(1, NEVER)
         self.draining = np.zeros(engines, dtype=bool)
         self.landing, self.finishing = np.zeros((2, engines), dtype=bool)  # a job drained
+        self.turn_x = np.zeros(engines, dtype=bool)  # to be taken
         self.stored = np.zeros(engines, dtype=bool)  # all products of the next job, a cycle late
 
     @property
@@ -128,7 +129,7 @@ class _Machine:
         hidden_room = self.hidden_level < self.work.spec.activation_depth
 
         visit, take = self._walk()
-        put_hidden, put_y = self.drains.step(hidden_room)
+        put_hidden, put_y = self.drains.step(hidden_room & ~self.turn_x)
         engine, tag = self.pes.step(visit, hold)
         self.products[engine, tag] = self.cycle + TO_ENDED
         engine = np.flatnonzero(put_y & (self.drains.words_left == 0))
@@ -137,7 +138,7 @@ class _Machine:
         chosen = self._choose(standing, x_begun)
         self._start(standing)
         self._drain(delivered)
-        self._store(take, put_hidden)
+        self._store(take, put_hidden, self.drains.offers_hidden & hidden_room)
         self.chosen[chosen] = self.cycle + self.setup
         self.cycle += 1
 
@@ -248,11 +249,16 @@ class _Machine:
             self.drain_start[engine] = NEVER
             self.draining[engine] = True
 
-    def _store(self, take: NDArray[np.bool_], put_hidden: NDArray[np.bool_]) -> None:
+    def _store(
+        self,
+        take: NDArray[np.bool_],
+        put_hidden: NDArray[np.bool_],
+        hidden_waits: NDArray[np.bool_],
+    ) -> None:
         """Take words of x and of hidden layers; at most one in a cycle."""
         words = self.work.source_words[0]
         offered = self.sent < self.inputs * words
-        put_x = offered & (self.x_level < self.work.spec.activation_depth) & ~put_hidden
+        put_x = offered & self.turn_x
         first = np.flatnonzero(put_x & (self.sent % words == 0))
         self.times.begun[first, self.sent[first] // words] = self.cycle
         self.sent += put_x
@@ -263,3 +269,5 @@ class _Machine:
         hidden = self.walk_layer > 0
         self.x_level += put_x.astype(np.int64) - (take & ~hidden)
         self.hidden_level += put_hidden.astype(np.int64) - (take & hidden)
+        room = self.x_level < self.work.spec.activation_depth
+        self.turn_x = offered & room & ~hidden_waits

@@ -160,6 +160,8 @@ class Drains:
     ----------
     words_left : int64[engines]
         Words of the job drained that were not delivered.
+    offers_hidden : bool[engines]
+        A word for the next layer waits to be delivered in this cycle.
     hold : Hold
         For the processing elements, in this cycle.
     """
@@ -196,6 +198,7 @@ class Drains:
         """Move on; return whether a hidden word, and whether a word of y, was delivered."""
         self.rows += self.flight.popleft()
         complete = self.part == self.parts - 1
+        self.offers_hidden = (self.rows > 0) & complete & ~self.last
         popped = (self.rows > 0) & (~complete | self.last | hidden_ready)
         taken = popped & complete
         read = (self.rows_left > 0) & (self.free > 0)

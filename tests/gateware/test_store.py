@@ -70,7 +70,7 @@ def run(
         offered: dict[str, list[int] | None] = {"x": None, "hidden": None}
         waiting = iter(programs)
         words, position = 1, 0
-        was_open = False
+        was_open = turn = False  # of the cycle before; x's turn to be taken
         completed = False
         shown: dict[int, list[int]] = {}
         for cycle in range(time_out):
@@ -105,8 +105,9 @@ def run(
             ctx.set(reset, cycle in resets)
 
             full = {kind: len(queue) == spec.activation_depth for kind, queue in queues.items()}
-            put_hidden = bool(offered["hidden"]) and not full["hidden"]
-            may_x = not full["x"] and not put_hidden and (was_open or position > 0)
+            may_hidden = not full["hidden"] and not turn
+            waiting_x = offered["x"] is not None
+            waiting_hidden = offered["hidden"] is not None and not full["hidden"]
             want = {
                 "begun": begun,
                 "complete": completed,
@@ -115,8 +116,8 @@ def run(
             }
             for name, value in want.items():
                 assert ctx.get(getattr(dut, name)) == value, f"cycle {cycle}: {name}"
-            assert ctx.get(dut.i_hidden.ready) == (not full["hidden"]), f"cycle {cycle}: i_hidden"
-            assert ctx.get(dut.i_x.ready) == may_x, f"cycle {cycle}: i_x"
+            assert ctx.get(dut.i_hidden.ready) == may_hidden, f"cycle {cycle}: i_hidden"
+            assert ctx.get(dut.i_x.ready) == turn, f"cycle {cycle}: i_x"
             if word := shown.pop(cycle, None):
                 got = [ctx.get(dut.word)[lane] for lane in range(spec.lanes)]
                 assert got == word, f"cycle {cycle}: {got}, not {word}"
@@ -126,17 +127,19 @@ def run(
             await ctx.tick()
 
             completed, was_open = False, open_
-            if put_hidden:
-                queues["hidden"].append(offered["hidden"] or [])
+            if offered["hidden"] and may_hidden:
+                queues["hidden"].append(offered["hidden"])
                 offered["hidden"] = None
-            elif may_x and offered["x"]:
+            elif offered["x"] and turn:
                 queues["x"].append(offered["x"])
                 offered["x"] = None
                 position += 1
                 completed = position >= words
                 position = 0 if completed else position
+            room = len(queues["x"]) < spec.activation_depth
+            turn = waiting_x and room and (open_ or position > 0) and not waiting_hidden
             if cycle in resets:
-                position, completed, was_open = 0, False, False
+                position, completed, was_open, turn = 0, False, False, False
                 for queue in queues.values():
                     queue.clear()
                 offered = {"x": None, "hidden": None}
@@ -199,9 +202,9 @@ def test_throughput(words: int) -> None:
 
 
 def test_layers_go_first() -> None:
-    """A word of x waits for those of a layer, as long as these have room."""
+    """A word of x waits for those of a layer that have room, and a cycle more for its turn."""
     spec = EngineSpec(**SPECS["one"])
-    assert run(spec, [Program(3, 2)], hidden=50)[0] == 50 + 6 + 1
+    assert run(spec, [Program(3, 2)], hidden=50)[0] == 50 + 1 + 6 + 1
     # Where they have none, x fills its own queue.
     stalls = Stalls(take_x=0.02, take_hidden=0.02)
     assert run(spec, [Program(3, 2)], hidden=20, stalls=stalls)[1:] == (4, 4)

@@ -405,9 +405,12 @@ class Control(wiring.Component):
                     m.d.sync += self.input_words.eq(source_words)
                 with m.If(self.layer.last | (shape_layer == last_layer)):
                     m.d.sync += self.output_words.eq(rows_words(last=C(1)))
-                    m.d.sync += self.ready.eq(1)
-                    m.next = "run"
+                    m.next = "shape known"
                 with m.Else():
                     m.d.sync += shape_layer.eq(shape_layer + 1)
                     m.next = "read shape"
+            # A cycle more, which shortens the way from the memory.
+            with m.State("shape known"):
+                m.d.sync += self.ready.eq(1)
+                m.next = "run"
         return m

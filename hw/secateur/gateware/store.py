@@ -26,8 +26,9 @@ def x_stream(spec: EngineSpec) -> stream.Signature:
 class ActivationStore(wiring.Component):
     """Two queues in one memory: the words of x, and those of the layers in between.
 
-    Takes one word a cycle, of a hidden layer first, and gives one a cycle. A word can be read in
-    the cycle after it was taken.
+    Takes one word a cycle, and gives one a cycle. Words of a hidden layer go first; the first of
+    them may wait for one of x. A first word of x waits for a cycle. A word can be read in the cycle
+    after it was taken.
 
     Parameters
     ----------
@@ -126,24 +127,25 @@ class ActivationStore(wiring.Component):
         hidden_write, hidden_read, hidden_there, hidden_room, _ = queue(
             "hidden", put_hidden, self.take_hidden
         )
-        may_x = Signal()  # there is room, and an x is incomplete or may begin
+        # Whose cycle it is, known in a register: both streams' `ready` have a long way to go.
+        turn_x = Signal()
         left = Signal.like(self.words)  # words of the x after the one that comes
         last = Signal()  # left == 0, or fewer
         inside = Signal()  # an x is incomplete
         inside_next = Signal()
         m.d.comb += [
+            self.i_hidden.ready.eq(hidden_room & ~turn_x),
             put_hidden.eq(self.i_hidden.valid & self.i_hidden.ready),
-            self.i_hidden.ready.eq(hidden_room),
-            put_x.eq(self.i_x.valid & self.i_x.ready),
+            self.i_x.ready.eq(turn_x),
+            put_x.eq(self.i_x.valid & turn_x),
             inside_next.eq(Mux(put_x, ~last, inside)),
-            self.i_x.ready.eq(may_x & ~put_hidden),
             self.begun.eq(inside | x_there),
             self.x_there.eq(x_there),
             self.hidden_there.eq(hidden_there),
-            ram.write_enable.eq((self.i_x.valid & may_x) | put_hidden),
-            ram.write_address.eq(Mux(put_hidden, Cat(hidden_write, 1), Cat(x_write, 0))),
+            ram.write_enable.eq(put_x | put_hidden),
+            ram.write_address.eq(Mux(turn_x, Cat(x_write, 0), Cat(hidden_write, 1))),
             ram.write_word.eq(
-                Mux(put_hidden, Value.cast(self.i_hidden.payload), Value.cast(self.i_x.payload))
+                Mux(turn_x, Value.cast(self.i_x.payload), Value.cast(self.i_hidden.payload))
             ),
             ram.read_address.eq(Mux(self.read_hidden, Cat(hidden_read, 1), Cat(x_read, 0))),
             self.word.eq(ram.read_word),
@@ -151,7 +153,13 @@ class ActivationStore(wiring.Component):
         m.d.sync += [
             self.complete.eq(put_x & last),
             inside.eq(inside_next),
-            may_x.eq(x_room_next & (self.open | inside_next)),
+            # Words of a layer that fit go first, but for the one that comes in x's turn.
+            turn_x.eq(
+                self.i_x.valid
+                & x_room_next
+                & (self.open | inside_next)
+                & ~(self.i_hidden.valid & hidden_room)
+            ),
         ]
         with m.If(put_x & ~last):
             m.d.sync += [left.eq(left - 1), last.eq(left == 1)]

@@ -264,7 +264,6 @@ class Terminal(wiring.Component):
                     with m.Elif(~whole_x | nothing):
                         respond(Code.LENGTH)
                     with m.Else():
-                        m.d.comb += restart.eq(1)
                         m.d.sync += [
                             sequence.eq(request.sequence),
                             has_result.eq(0),
@@ -283,7 +282,7 @@ class Terminal(wiring.Component):
                 with m.Else():
                     respond(Code.COMMAND)
             with m.State("read"):
-                m.d.comb += self.o_read.valid.eq(1)
+                m.d.comb += [self.o_read.valid.eq(1), restart.eq(self.o_read.payload.words)]
                 with m.If(self.o_read.ready):
                     m.next = "infer"
                     with m.If(~self.o_read.payload.words):

@@ -54,7 +54,12 @@ def build(*, order: bool) -> Harness:
             )
         levels.append(level)
     h.claim("room for x", ~store.i_x.ready | (levels[0] < DEPTH))
-    h.claim("room for hidden", store.i_hidden.ready == (levels[1] < DEPTH))
+    room = levels[1] < DEPTH
+    h.claim("room for hidden", store.i_hidden.ready <= room)
+    h.claim("one of them", ~store.i_x.ready | ~store.i_hidden.ready)
+    # A hidden word that fits waits for one cycle at most.
+    refused = store.i_hidden.valid & room & ~store.i_hidden.ready
+    h.claim("hidden goes on", h.late(refused) <= (store.i_hidden.ready | ~room))
 
     # An x has so many words.
     words = h.constant("all_words", len(store.words))
@@ -88,6 +93,8 @@ CLAIMS = (
                 "hidden is there when it is",
             ),
             Fault("store", "Mux(put_x, ~last, inside)", "0", "x is complete"),
+            Fault("store", "~(self.i_hidden.valid & hidden_room)", "1", "hidden goes on"),
+            Fault("store", "hidden_room & ~turn_x", "hidden_room", "one of them"),
         ),
     ),
     Claim(
@@ -98,9 +105,9 @@ CLAIMS = (
         faults=(
             Fault(
                 "store",
-                "self.i_x.ready.eq(may_x & ~put_hidden)",
-                "self.i_x.ready.eq(may_x)",
-                "x: in order",
+                "Mux(turn_x, Cat(x_write, 0), Cat(hidden_write, 1))",
+                "Mux(turn_x, Cat(x_write, 0), Cat(hidden_write, 0))",
+                "hidden: in order",
             ),
             Fault(
                 "store",
