@@ -35,8 +35,9 @@ class Step:
     name, compared : str
         As in :class:`secateur.rungs.rung.Rung`.
     climb : callable
-        Compares, and gives the amounts of what it compared. It raises ``CheckFailedError`` or
-        ``AssertionError`` on a difference, and ``NotRunError`` where it cannot compare.
+        Compares, and gives the amounts of what it compared. It raises ``CheckFailedError`` on a
+        difference, and ``NotRunError`` where it cannot compare; whatever else it raises is a defect
+        of the rung and ends the climb.
     """
 
     name: str
@@ -134,7 +135,7 @@ def _climb(step: Step, subject: Subject) -> Rung:
         amounts = step.climb(subject)
     except NotRunError as error:
         return replace(rung, outcome="not run", why=str(error))
-    except (CheckFailedError, AssertionError) as error:
+    except CheckFailedError as error:
         return replace(rung, outcome="failed", why=_sentence(error, subject.folder))
     # A rung that compared nothing has found out nothing.
     if not amounts or not all(amounts.values()):
@@ -144,7 +145,7 @@ def _climb(step: Step, subject: Subject) -> Rung:
 
 def _sentence(error: Exception, folder: Path) -> str:
     """Say what is wrong, with file names that are the same in every folder."""
-    said = str(error).partition("\n")[0] or type(error).__name__
+    said = str(error).partition("\n")[0]
     for place in (folder.resolve(), folder):
         said = said.replace(f"{place}/", "")
     return said

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from amaranth.sim import Simulator
 
+from secateur.errors import CheckFailedError
 from secateur.gateware.accumulate import Accumulator
 
 __all__ = ["AccumulatorBench", "Slot", "run_accumulator"]
@@ -94,7 +95,8 @@ class AccumulatorBench:
             self.captured = capture[1]
         if self.captured is not None:
             got = ctx.get(dut.sum)
-            assert got == self.captured, f"cycle {self.now}: {got}, not {self.captured}"
+            if got != self.captured:
+                raise CheckFailedError(f"cycle {self.now}: {got}, not {self.captured}")
 
     async def idle(self, cycles: int) -> None:
         for _ in range(cycles):
@@ -117,7 +119,13 @@ class AccumulatorBench:
 
 
 def run_accumulator(dut: Accumulator, body: Any, *, elaboratable: Any = None) -> None:
-    """Run ``body(bench)`` on cleared accumulators."""
+    """Run ``body(bench)`` on cleared accumulators.
+
+    Raises
+    ------
+    CheckFailedError
+        On the first sum that is wrong.
+    """
 
     async def testbench(ctx: Any) -> None:
         bench = AccumulatorBench(ctx, dut, 1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amaranth.sim import Simulator
 
+from secateur.errors import CheckFailedError
 from secateur.format import Section
 from secateur.gateware.pe import ProcessingElement
 from secateur.gateware.walk import Walker
@@ -75,7 +76,7 @@ def decoded_by_circuit(program: Program, pe: int, *, words: int) -> list[list[En
 
     Raises
     ------
-    AssertionError
+    CheckFailedError
         If the circuit does not come to a layer's end.
     """
     spec = program.spec
@@ -128,7 +129,7 @@ def decoded_by_circuit(program: Program, pe: int, *, words: int) -> list[list[En
             rest -= ctx.get(dut.ended) != ended
             if not rest:
                 return found
-        raise AssertionError(f"PE {pe} does not come to the end of layer {index}")
+        raise CheckFailedError(f"PE {pe} does not come to the end of layer {index}")
 
     async def bench(ctx: Any) -> None:
         for index in range(len(program.layers)):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from amaranth.sim import Simulator
 
+from secateur.errors import CheckFailedError
 from secateur.fixed import NumberFormat, Requant
 from secateur.gateware.requant import Requantizer
 
@@ -56,7 +57,8 @@ def _run(dut: Requantizer, cases: list[Case], *, stall: float = 0) -> list[int]:
                 ctx.set(dut.shift, rng.getrandbits(6))
                 ctx.set(dut.enable, 0)
                 await ctx.tick()
-                assert ctx.get(dut.o) == before, "o moved without enable"
+                if ctx.get(dut.o) != before:
+                    raise CheckFailedError(f"case {number}: o moved without enable")
             for name, value in case._asdict().items():
                 ctx.set(getattr(dut, name), value)
             ctx.set(dut.enable, 1)
@@ -74,11 +76,20 @@ def _run(dut: Requantizer, cases: list[Case], *, stall: float = 0) -> list[int]:
 def check_requantizer(
     cases: list[Case], accumulator: int, activation: int, *, stall: float = 0
 ) -> None:
-    """Compare circuit and reference, and name the first difference."""
+    """Compare circuit and reference.
+
+    Raises
+    ------
+    CheckFailedError
+        On the first difference, with its case.
+    """
     dut = Requantizer(accumulator_width=accumulator, activation_width=activation)
     got = _run(dut, cases, stall=stall)
     for index, (g, w) in enumerate(zip(got, _reference(cases, activation), strict=True)):
-        assert g == w, f"{accumulator}->{activation}, case {index}: {cases[index]}: {g}, not {w}"
+        if g != w:
+            raise CheckFailedError(
+                f"{accumulator}->{activation}, case {index}: {cases[index]}: {g}, not {w}"
+            )
 
 
 def random_cases(accumulator: int, count: int, *, seed: int) -> list[Case]:
