@@ -47,13 +47,15 @@ def execute(
     progress: Progress = silent,
     *,
     resume: Path | None = None,
+    logs: Path | None = None,
     log: Log = unlogged,
     note: Note = unnoted,
 ) -> Iterator[Path]:
     """Run a stage in ``work``, made for it; within the context, a folder there has its outputs.
 
     Where ``resume`` is given, the stage keeps there what it can go on from, until the context has
-    ended well.
+    ended well. When a check has failed, the stage's logs become the folder ``logs``, or stay in
+    ``work`` where none is given; it is removed when the context has ended with none to keep.
 
     Raises
     ------
@@ -86,7 +88,9 @@ def execute(
     except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)  # half-written results
         if isinstance(error, CheckFailedError) and any(scratch.iterdir()):
-            error.add_note(f"The logs are in {scratch}")
+            kept = _keep(work, scratch, logs)
+            error.args = tuple(_moved(str(said), scratch, kept) for said in error.args)
+            error.add_note(f"The logs are in {kept}")
         else:
             shutil.rmtree(work)
         if isinstance(error, ModuleNotFoundError) and error.name == EXTRA:
@@ -96,11 +100,30 @@ def execute(
             ) from None
         raise
     if keep:
-        note(f"the logs are in {scratch}")
+        note(f"the logs are in {_keep(work, scratch, logs)}")
     else:
         shutil.rmtree(work)
+        if logs is not None and distributed.is_primary():
+            shutil.rmtree(logs, ignore_errors=True)
     if resume is not None and distributed.is_primary():
         shutil.rmtree(resume, ignore_errors=True)
+
+
+def _keep(work: Path, scratch: Path, logs: Path | None) -> Path:
+    """Put a stage's logs in the place of those of an earlier failure; say where they are."""
+    if logs is None or not distributed.is_primary():
+        return scratch
+    shutil.rmtree(logs, ignore_errors=True)
+    scratch.rename(logs)
+    shutil.rmtree(work)
+    return logs
+
+
+def _moved(said: str, scratch: Path, kept: Path) -> str:
+    """Say what names a log, after the logs were moved."""
+    for place in (scratch.resolve(), scratch):
+        said = said.replace(f"{place}{os.sep}", f"{kept}{os.sep}")
+    return said
 
 
 def _found_wrong(stage: Stage, outputs: Mapping[str, Path]) -> bool:
@@ -126,7 +149,9 @@ def run_alone(
 ) -> list[Path]:
     """Run one stage on files that exist, and put its results at ``output`` and beside it.
 
-    Under torchrun every process runs the stage, and the primary one's results are kept.
+    Under torchrun every process runs the stage, and the primary one's results are kept. After a
+    check that failed, the logs are beside the results in ``.<first result>.logs``, until the next
+    run.
 
     Parameters
     ----------
@@ -169,11 +194,13 @@ def run_alone(
         _check_places(stage, places, [path for path in read if path is not None])
     # A name that nothing has: whatever lies there, and other commands, are left alone.
     work = folder / f".{output.name}.{secrets.token_hex(8)}"
-    # A name that is the same next time.
-    resume = folder / f".{output.name}.resume"
+    # Names that are the same next time.
+    resume, logs = (folder / f".{output.name}.{what}" for what in ("resume", "logs"))
     with (
         distributed.together(),
-        execute(stage, project, inputs, work, progress, resume=resume, log=log, note=note) as made,
+        execute(
+            stage, project, inputs, work, progress, resume=resume, logs=logs, log=log, note=note
+        ) as made,
         _writing(folder),
     ):
         for name, place in zip(stage.outputs, places, strict=True):

@@ -469,13 +469,13 @@ def test_command(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     }
     assert "not run" in result.stdout
     assert f"\n{target}\n" in result.stdout
-    logs = [path.read_text() for path in tmp_path.glob(".verification.json.*/logs/mine/a.log")]
+    logs = [path.read_text() for path in tmp_path.glob(".verification.json.*/mine/a.log")]
     if fails:
         assert (first["outcome"], first["why"]) == ("failed", "3 outputs differ")
         assert result.exit_code == 1
         assert f"secateur: 1 of 2 rungs failed (first); {target} says why\n" in result.stderr
         assert logs == ["what happened"]
-        assert "the logs are in " in result.stderr
+        assert f"the logs are in {tmp_path / '.verification.json.logs'}" in result.stderr
     else:
         assert (first["outcome"], first["amounts"]) == ("passed", {"test inputs": 355})
         assert result.exit_code == 0, result.stderr

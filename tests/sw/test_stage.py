@@ -179,13 +179,31 @@ def test_an_internal_failure_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failed_check_leaves_only_the_logs(tmp_path: Path) -> None:
-    """The error says where."""
-    with pytest.raises(CheckFailedError) as caught:
-        run_alone(stage("bad", _fail(CheckFailedError("no"))), PROJECT, {}, tmp_path / "bad.txt")
-    (log,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    assert re.fullmatch(r"\.bad\.txt\.\w+/logs/tool\.log", log.relative_to(tmp_path).as_posix())
-    assert caught.value.__notes__ == [f"The logs are in {log.parent}"]
-    assert [*log.parents[1].iterdir()] == [log.parent]
+    """Those of the last failure, in one place, which the error names; none after a good run."""
+
+    def run(context: Context) -> None:
+        context.outputs["bad.txt"].write_text("half")
+        log = context.work / "deep" / f"{context.project.seed}.log"
+        log.parent.mkdir()
+        log.write_text("why")
+        if context.project.seed:
+            raise CheckFailedError(f"no; see {log.resolve()} or {log}")
+
+    logs = tmp_path / ".bad.txt.logs"
+    for seed in (1, 2):
+        with pytest.raises(CheckFailedError) as caught:
+            run_alone(stage("bad", run), Project(name="a", seed=seed), {}, tmp_path / "bad.txt")
+        log = logs / "deep" / f"{seed}.log"
+        assert contents(tmp_path) == {
+            *(logs.name, f"{logs.name}/deep", f"{logs.name}/deep/{seed}.log")
+        }
+        assert str(caught.value) == f"no; see {log} or {log}"
+        assert caught.value.__notes__ == [f"The logs are in {logs}"]
+    with pytest.raises(ZeroDivisionError):
+        run_alone(stage("bad", _fail(ZeroDivisionError())), PROJECT, {}, tmp_path / "bad.txt")
+    assert log.read_text() == "why"
+    run_alone(stage("bad", run), Project(name="a", seed=0), {}, tmp_path / "bad.txt")
+    assert contents(tmp_path) == {"bad.txt"}
 
 
 def test_alone_nothing_else_is_touched(tmp_path: Path) -> None:
@@ -408,10 +426,12 @@ def test_stages_on_request(tmp_path: Path) -> None:
 def test_a_result_that_says_what_is_wrong_is_kept_with_the_logs(tmp_path: Path) -> None:
     notes: list[str] = []
     runs: list[str] = []
-    written = run_alone(_checked("a", runs), PROJECT, {}, tmp_path / "a.txt", note=notes.append)
-    assert [path.read_text() for path in written] == ["wrong"]
-    (log,) = tmp_path.rglob("tool.log")
-    assert notes == ["as fast as it can be", f"the logs are in {log.parent}"]
+    logs = tmp_path / ".a.txt.logs"
+    for _ in range(2):
+        written = run_alone(_checked("a", runs), PROJECT, {}, tmp_path / "a.txt", note=notes.append)
+        assert [path.read_text() for path in written] == ["wrong"]
+        assert contents(tmp_path) == {"a.txt", logs.name, f"{logs.name}/tool.log"}
+    assert notes == 2 * ["as fast as it can be", f"the logs are in {logs}"]
 
 
 def test_the_installed_stages() -> None:
