@@ -28,6 +28,7 @@ from mutation_run import Verdict, copied, judge
 from mutation_tables import page, summary
 
 from secateur.artefact import write_whole
+from secateur.bench.fault import replaced
 from secateur.errors import BadInputError, CheckFailedError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,12 +70,7 @@ class Mutant:
         BadInputError
             If the text does not hold ``old`` exactly once.
         """
-        if text.count(self.old) != 1:
-            raise BadInputError(
-                f"{self.path} must hold {self.old!r} once, not {text.count(self.old)} times; "
-                f"correct the list of mutants"
-            )
-        return text.replace(self.old, self.new)
+        return replaced(text, self.old, self.new, where=self.path)
 
     @property
     def key(self) -> str:

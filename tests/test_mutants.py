@@ -52,7 +52,7 @@ def test_what_does_not_apply_is_told(mutation: ModuleType) -> None:
     with pytest.raises(BadInputError) as caught:
         mutant.apply("abb")
     assert str(caught.value) == (
-        "a.py must hold 'b' once, not 2 times; correct the list of mutants"
+        "a.py must hold 'b' once, not 2 times; correct the deliberate fault"
     )
 
 

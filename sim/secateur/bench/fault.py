@@ -1,4 +1,4 @@
-"""Deliberate faults in the gateware, which a proof must find."""
+"""Deliberate faults in sources, which a proof or a test must find."""
 
 from __future__ import annotations
 
@@ -11,13 +11,35 @@ from typing import TYPE_CHECKING
 
 from amaranth.lib.wiring import Component
 
+from secateur.errors import BadInputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Fault", "planted"]
+__all__ = ["Fault", "planted", "replaced"]
 
 #: The method that describes a component's circuit.
 ELABORATE = "elaborate"
+
+
+def replaced(text: str, old: str, new: str, *, where: str) -> str:
+    """Put ``new`` in the place of ``old``, which stands in the text of ``where`` exactly once.
+
+    Raises
+    ------
+    BadInputError
+        If it does not.
+
+    Examples
+    --------
+    >>> replaced("a + b", "+", "-", where="a file")
+    'a - b'
+    """
+    if (count := text.count(old)) != 1:
+        raise BadInputError(
+            f"{where} must hold {old!r} once, not {count} times; correct the deliberate fault"
+        )
+    return text.replace(old, new)
 
 
 @dataclass(frozen=True)
@@ -44,13 +66,16 @@ class Fault:
 
 @contextmanager
 def planted(fault: Fault) -> Iterator[None]:
-    """Elaborate the module's components with the fault, whoever imported them, for a while."""
+    """Elaborate the module's components with the fault, whoever imported them, for a while.
+
+    Raises
+    ------
+    BadInputError
+        If the fault does not fit the module.
+    """
     module = importlib.import_module(f"secateur.gateware.{fault.module}")
-    source = inspect.getsource(module)
-    count = source.count(fault.old)
-    assert count == 1, f"{fault.module} has {count} times {fault.old!r}"
+    text = replaced(inspect.getsource(module), fault.old, fault.new, where=fault.module)
     faulty = types.ModuleType(module.__name__)
-    text = source.replace(fault.old, fault.new)
     exec(compile(text, f"{module.__file__} with a fault", "exec"), vars(faulty))
     healthy = {
         one: vars(one)[ELABORATE]
