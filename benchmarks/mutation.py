@@ -5,9 +5,10 @@ the repository, in which the tests that concern its file run, the quickest first
 then the mutant is killed, as it is by a test that does not end in time. What is killed by none
 survives, and is either equivalent, for the reason that the list gives, or wants a test.
 
-A verdict is kept in build/mutation for as long as the file and the tests that it rests on are the
-same, so a run that is broken off goes on. The last line is JSON; `--docs docs` writes
-docs/mutation.md. It takes hours: a mutant takes seconds where a component's own tests kill it.
+A verdict is kept in build/mutation for as long as all that its tests rest on is the same: they
+themselves and the modules that these name, directly or not. So a run that is broken off goes on.
+The last line is JSON; `--docs docs` writes docs/mutation.md. It takes hours: a mutant takes seconds
+where a component's own tests kill it.
 """
 
 from __future__ import annotations

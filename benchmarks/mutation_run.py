@@ -14,8 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mutation_causes import SOURCES, Causes
+
 from secateur.artefact import write_whole
-from secateur.digest import digest_file, digest_json
+from secateur.digest import digest_file
 from secateur.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Copy", "Verdict", "copied", "judge"]
 
-#: Folders of the sources.
-SOURCES = ("sw", "hw", "sim")
 #: A test that takes so many times as long as without the bug, and so many seconds more, hangs.
 TIMES, SECONDS = 4, 120
 #: Exit codes of pytest.
@@ -40,7 +40,7 @@ class Verdict:
     source : str
         Digest of the file without the bug.
     tests : dict of str to str
-        Digests of the test files that it rests on: the one that failed, or all.
+        Digests of what decides the test files that it rests on: the one that failed, or all.
     by : str
         The test that failed, the file that did not end in time, or nothing.
     timeout : bool
@@ -71,14 +71,9 @@ class Copy:
     folder: Path
 
     @cached_property
-    def sources(self) -> str:
-        """Digest of the original's sources."""
-        return digest_json([
-            (path.relative_to(self.original).as_posix(), digest_file(path))
-            for folder in SOURCES
-            for path in sorted((self.original / folder).rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts
-        ])
+    def causes(self) -> Causes:
+        """What its test files rest on."""
+        return Causes(self.original)
 
     def run(self, test: str, timeout: float) -> tuple[int | None, str]:
         """Run a test file; give pytest's exit code, None if it did not end, and the failed test."""
@@ -124,7 +119,7 @@ def judge(mutant: Mutant, copy: Copy, results: Path, *, known: bool) -> Verdict 
     """
     kept = results / f"{mutant.key}.json"
     source = digest_file(copy.original / mutant.path)
-    digests = {test: digest_file(copy.original / test) for test in mutant.tests}
+    digests = {test: copy.causes.digest(test) for test in mutant.tests}
     if kept.exists():
         verdict = Verdict(**json.loads(kept.read_text()))
         asked = verdict.tests if verdict.by else digests
@@ -159,12 +154,11 @@ def _limit(test: str, copy: Copy, results: Path, digest: str) -> float:
     """Give the seconds that a test file may take, from a run without any bug."""
     name = test.replace("/", "-")
     kept = results / f"{name}.json"
-    cause = [copy.sources, digest]
-    if not kept.exists() or json.loads(kept.read_text())["cause"] != cause:
+    if not kept.exists() or json.loads(kept.read_text())["cause"] != digest:
         start = time.monotonic()
         code, failed = copy.run(test, 3600)
         if code != PASSED:
             raise CheckFailedError(f"{failed} fails without any bug; correct that first")
-        found = {"cause": cause, "seconds": round(time.monotonic() - start, 1)}
+        found = {"cause": digest, "seconds": round(time.monotonic() - start, 1)}
         write_whole(kept, json.dumps(found).encode())
     return TIMES * json.loads(kept.read_text())["seconds"] + SECONDS

@@ -117,6 +117,41 @@ def test_a_verdict_is_kept_while_nothing_changes(mutation: ModuleType, small: Pa
     assert judged(mutation, small, *case, known=True) is None
 
 
+RESTS = {
+    "pyproject.toml": 'late = "secateur.late:run"',
+    "sw/secateur/deep.py": "",
+    "sw/secateur/late.py": "",
+    "sw/secateur/other.py": "from secateur.late import run",
+    "sw/secateur/stage.py": "from importlib.metadata import entry_points",
+    "hw/secateur/part.py": "from secateur import (\n    deep,\n)",
+    "hw/secateur/unnamed.py": "import secateur.stage",
+    "sim/secateur/bench/__init__.py": "",
+    "sim/secateur/bench/tb_a.py": "def run():\n    from secateur.bench import fast",
+    "sim/secateur/bench/fast.py": "",
+    "sim/secateur/bench/fast.cpp": "",
+    "tests/conftest.py": "import secateur.stage",
+    "tests/one/test_a.py": 'from secateur.part import x\nBENCH = "secateur.bench.tb_a"',
+    "tests/two/conftest.py": "import secateur.other",
+}
+
+
+def test_what_a_test_rests_on(mutation: ModuleType, tmp_path: Path) -> None:
+    causes = importlib.import_module("mutation_causes").Causes
+    for name, text in RESTS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    test = "tests/one/test_a.py"
+    found = [path.relative_to(tmp_path).as_posix() for path in causes(tmp_path).files(test)]
+    not_its_own = {"sw/secateur/other.py", "hw/secateur/unnamed.py", "tests/two/conftest.py"}
+    assert found == sorted(RESTS.keys() - not_its_own)
+    before = causes(tmp_path).digest(test)
+    for name in RESTS:
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole + b"\n")
+        assert (causes(tmp_path).digest(test) == before) == (name in not_its_own), name
+        (tmp_path / name).write_bytes(whole)
+
+
 def test_a_suite_that_fails_judges_nothing(mutation: ModuleType, small: Path) -> None:
     (small / "tests" / "test_thing.py").write_text(TEST.replace("198", "199"))
     with pytest.raises(CheckFailedError) as caught:
