@@ -373,6 +373,34 @@ def test_engine_that_takes_nothing(command: Command) -> None:
     play(spec, script)
 
 
+@pytest.mark.parametrize("command", [Command.INFER, Command.LOAD])
+def test_what_was_given_up_ends_while_a_request_comes(command: Command) -> None:
+    """The part of the request that came before is lost, and not answered with what was there."""
+    spec = SPECS[0]
+    old, new = bytes(LOAD.size) + bytes(range(LOAD.size, 80)), bytes(range(100, 180))
+    want = [[*new[at : at + 4]] for at in range(0, 80, 4)]
+
+    async def script(b: Bench) -> None:
+        b.state(input_words=20, output_words=1)
+        b.y_go = lambda: [word for _, word in b.x[-20:]] == want
+        for cycles in range(0, 250, 30):  # a frame takes some 180
+            b.x_ready = b.load_ready = lambda: False
+            assert await b.ask(command, old) == (Code.TIMEOUT, b"")
+            until = b.cycle + cycles
+            b.x_ready = b.load_ready = lambda until=until: b.cycle >= until
+            y = words(spec, 1, cycles)
+            b.y = [*y]
+            assert await b.ask(Command.INFER, new) == (Code.BUSY, b"")
+            for _ in range(150):
+                await b.tick()
+            code, body = await b.ask(Command.INFER, new)
+            assert code is Code.OK
+            assert unpack_words(body[RESULT.size :], spec).tolist() == y
+            b.x.clear()
+
+    play(spec, script)
+
+
 def test_y_larger_than_the_buffer() -> None:
     spec = SPECS[0]
 

@@ -52,7 +52,8 @@ class FrameReceiver(wiring.Component):
     o : Out(stream.Signature(request_layout(size)))
         Requests, good or bad: one for each frame.
     i_read, o_byte, o_word
-        Access to the payload, see :class:`secateur.gateware.payload.PayloadBuffer`.
+        Access to the payload, see :class:`secateur.gateware.payload.PayloadBuffer`. Not ready for a
+        payload of which a word was lost, because an older one was still being read.
     """
 
     i: stream.Interface
@@ -80,7 +81,12 @@ class FrameReceiver(wiring.Component):
         restart = Signal()
         check = crc.Processor(crc.catalog.CRC16_XMODEM(data_width=8))
         m.submodules.crc = ResetInserter(restart)(check)
-        wiring.connect(m, wiring.flipped(self.i_read), payload.i_read)
+        lost = Signal()  # a word, while the payload before was read
+        m.d.comb += [
+            payload.i_read.payload.eq(self.i_read.payload),
+            payload.i_read.valid.eq(self.i_read.valid & ~lost),
+            self.i_read.ready.eq(payload.i_read.ready & ~lost),
+        ]
         wiring.connect(m, payload.o_byte, wiring.flipped(self.o_byte))
         wiring.connect(m, payload.o_word, wiring.flipped(self.o_word))
 
@@ -139,7 +145,10 @@ class FrameReceiver(wiring.Component):
             payload.write_enable.eq(shift),
         ]
         with m.If(shift):
-            m.d.sync += gathered.eq(word >> 8)
+            m.d.sync += [
+                gathered.eq(word >> 8),
+                lost.eq((lost | ~payload.i_read.ready) & ~is_first),
+            ]
             with m.If(~behind):
                 m.d.sync += place.eq(place + 1)
             with m.Else():
