@@ -204,7 +204,7 @@ class Conditions:
             "drain-holds": _any(pe["active"] & pe["held"] for pe in self.pes),
             "drain-beside": _any(pe["active"] & pe["holds"].any() & ~pe["held"] for pe in self.pes),
             "drain-while-walking": monitor.walking & ~self.drain.component.done,
-            "hidden-full": ~self.store["hidden_room"],
+            "hidden-full": self.store["hidden_full"],
         }
 
     def _drain_stops(self) -> Value:
@@ -235,7 +235,7 @@ class Conditions:
         return {
             "x-pauses": inside & ~x.valid,
             "x-without-program": waits & ~self.control.loaded,
-            "x-full": waits & ~self.store["x_room"],
+            "x-full": waits & self.store["x_full"],
             "x-behind-hidden": waits & self.store["put_hidden"],
             "x-behind-program": waits & self.control.loaded & ~inside & loader.commit,
             "load-pauses": loader.loading & ~load.valid,

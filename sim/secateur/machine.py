@@ -261,6 +261,8 @@ class _Machine:
         put_x = offered & self.turn_x
         first = np.flatnonzero(put_x & (self.sent % words == 0))
         self.times.begun[first, self.sent[first] // words] = self.cycle
+        room = self.x_level + put_x < self.work.spec.activation_depth
+        self.turn_x = offered & room & ~hidden_waits
         self.sent += put_x
         self.complete += self.completed
         self.completed = put_x & (self.sent % words == 0)
@@ -269,5 +271,3 @@ class _Machine:
         hidden = self.walk_layer > 0
         self.x_level += put_x.astype(np.int64) - (take & ~hidden)
         self.hidden_level += put_hidden.astype(np.int64) - (take & hidden)
-        room = self.x_level < self.work.spec.activation_depth
-        self.turn_x = offered & room & ~hidden_waits

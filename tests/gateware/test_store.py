@@ -107,6 +107,7 @@ def run(
             full = {kind: len(queue) == spec.activation_depth for kind, queue in queues.items()}
             may_hidden = not full["hidden"] and not turn
             waiting_x = offered["x"] is not None
+            has_room = len(queues["x"]) + (waiting_x and turn) < spec.activation_depth
             waiting_hidden = offered["hidden"] is not None and not full["hidden"]
             want = {
                 "begun": begun,
@@ -136,8 +137,7 @@ def run(
                 position += 1
                 completed = position >= words
                 position = 0 if completed else position
-            room = len(queues["x"]) < spec.activation_depth
-            turn = waiting_x and room and (open_ or position > 0) and not waiting_hidden
+            turn = waiting_x and has_room and (open_ or position > 0) and not waiting_hidden
             if cycle in resets:
                 position, completed, was_open, turn = 0, False, False, False
                 for queue in queues.values():

@@ -58,7 +58,7 @@ class CobsDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        left = Signal(8)  # bytes before the next code
+        left = Signal(8)  # bytes before the next code, unless it is the next one
         is_code = Signal(init=1)  # left == 0
         zero = Signal()  # a zero is implied between this block and the next
         begun = Signal()
@@ -88,7 +88,7 @@ class CobsDecoder(wiring.Component):
                     is_code.eq(Mux(is_code, self.i.payload.data == 1, left == 1)),
                 ]
                 with m.If(is_end):
-                    m.d.sync += [left.eq(0), is_code.eq(1), zero.eq(0), begun.eq(0), damaged.eq(0)]
+                    m.d.sync += [is_code.eq(1), zero.eq(0), begun.eq(0), damaged.eq(0)]
                 with m.Elif(is_code):
                     m.d.sync += zero.eq(self.i.payload.data != FULL)
 

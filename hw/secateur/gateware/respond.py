@@ -79,6 +79,7 @@ class Responder(wiring.Component):
             Value.cast(self.result)[PROGRAM.width :],
         )
         place = Signal(range(len(text) // 8))
+        selected = Signal(8)  # of the text, for the place of a cycle before
         byte = Signal(8)
         last = Signal()  # `byte` ends the response
         before_y = Signal()  # y follows `byte`, or goes on
@@ -87,19 +88,22 @@ class Responder(wiring.Component):
         is_end = Signal()
         ends = [RESPONSE.size, RESPONSE.size + STATUS.size, result_place + RESULT.size]
         m.d.comb += is_end.eq(place == Array(end - 1 for end in ends)[self.i.payload.body])
+        m.d.sync += selected.eq(text.word_select(place, 8))
 
         with m.FSM():
+            with m.State("idle"):
+                with m.If(self.i.valid):
+                    m.next = "select"
             with m.State("select"):
                 m.d.sync += [
-                    byte.eq(text.word_select(place, 8)),
+                    byte.eq(selected),
                     last.eq(is_end & ~is_result),
                     before_y.eq(is_end & is_result),
+                    place.eq(place + 1),
                 ]
-                with m.If(self.i.valid):
-                    m.d.sync += place.eq(place + 1)
-                    with m.If(is_result & (place == RESPONSE.size - 1)):
-                        m.d.sync += place.eq(result_place)
-                    m.next = "text"
+                with m.If(is_result & (place == RESPONSE.size - 1)):
+                    m.d.sync += place.eq(result_place)
+                m.next = "text"
             with m.State("text"):
                 m.d.comb += [
                     self.o.valid.eq(1),
@@ -120,6 +124,6 @@ class Responder(wiring.Component):
             with m.State("sent"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += place.eq(0)
-                m.next = "select"
+                m.next = "idle"
 
         return m

@@ -98,12 +98,12 @@ class ActivationStore(wiring.Component):
         )
 
         def queue(name: str, put: Value, take: Value) -> tuple[Signal, ...]:
-            """Count a queue's words: where the next goes to and comes from; any; room, next."""
+            """Count words: where the next goes to and comes from; any, no room, room for one."""
             write = Signal(range(depth), name=f"{name}_write")
             read = Signal(range(depth), name=f"{name}_read")
             there = Signal(name=f"{name}_any")
-            room = Signal(init=1, name=f"{name}_room")
-            room_next = Signal(name=f"{name}_room_next")
+            full = Signal(name=f"{name}_full")
+            fills = Signal(name=f"{name}_fills")  # with the next word, unless one is taken
             # All of this is known a cycle earlier than sums and comparisons would be.
             after_put = Signal(range(depth), init=1, name=f"{name}_after_put")
             after_take = Signal(range(depth), init=1, name=f"{name}_after_take")
@@ -111,20 +111,17 @@ class ActivationStore(wiring.Component):
                 m.d.sync += [write.eq(after_put), after_put.eq(after_put + 1)]
             with m.If(take):
                 m.d.sync += [read.eq(after_take), after_take.eq(after_take + 1)]
-            m.d.comb += room_next.eq(room)
-            m.d.sync += room.eq(room_next)
+            m.d.comb += fills.eq(after_put == read)
             with m.If(put & ~take):
-                m.d.comb += room_next.eq(after_put != read)
-                m.d.sync += there.eq(1)
+                m.d.sync += [there.eq(1), full.eq(fills)]
             with m.Elif(take & ~put):
-                m.d.comb += room_next.eq(1)
-                m.d.sync += there.eq(after_take != write)
-            return write, read, there, room, room_next
+                m.d.sync += [there.eq(after_take != write), full.eq(0)]
+            return write, read, there, full, fills
 
         put_x = Signal()
         put_hidden = Signal()
-        x_write, x_read, x_there, _, x_room_next = queue("x", put_x, self.take_x)
-        hidden_write, hidden_read, hidden_there, hidden_room, _ = queue(
+        x_write, x_read, x_there, x_full, x_fills = queue("x", put_x, self.take_x)
+        hidden_write, hidden_read, hidden_there, hidden_full, _ = queue(
             "hidden", put_hidden, self.take_hidden
         )
         # Whose cycle it is, known in a register: both streams' `ready` have a long way to go.
@@ -134,7 +131,7 @@ class ActivationStore(wiring.Component):
         inside = Signal()  # an x is incomplete
         inside_next = Signal()
         m.d.comb += [
-            self.i_hidden.ready.eq(hidden_room & ~turn_x),
+            self.i_hidden.ready.eq(~hidden_full & ~turn_x),
             put_hidden.eq(self.i_hidden.valid & self.i_hidden.ready),
             self.i_x.ready.eq(turn_x),
             put_x.eq(self.i_x.valid & turn_x),
@@ -153,12 +150,13 @@ class ActivationStore(wiring.Component):
         m.d.sync += [
             self.complete.eq(put_x & last),
             inside.eq(inside_next),
-            # Words of a layer that fit go first, but for the one that comes in x's turn.
+            # Words of a layer that fit go first, but for the one that comes in x's turn. The word
+            # that is taken in this cycle does not make room for the next cycle's: too late.
             turn_x.eq(
                 self.i_x.valid
-                & x_room_next
+                & ~(x_full | (put_x & x_fills))
                 & (self.open | inside_next)
-                & ~(self.i_hidden.valid & hidden_room)
+                & ~(self.i_hidden.valid & ~hidden_full)
             ),
         ]
         with m.If(put_x & ~last):

@@ -85,7 +85,7 @@ CLAIMS = (
         size=SIZE,
         make=partial(build, order=False),
         faults=(
-            Fault("store", "room_next.eq(after_put != read)", "room_next.eq(1)", "room for hidden"),
+            Fault("store", "fills.eq(after_put == read)", "fills.eq(0)", "room for hidden"),
             Fault(
                 "store",
                 "there.eq(after_take != write)",
@@ -93,8 +93,8 @@ CLAIMS = (
                 "hidden is there when it is",
             ),
             Fault("store", "Mux(put_x, ~last, inside)", "0", "x is complete"),
-            Fault("store", "~(self.i_hidden.valid & hidden_room)", "1", "hidden goes on"),
-            Fault("store", "hidden_room & ~turn_x", "hidden_room", "one of them"),
+            Fault("store", "~(self.i_hidden.valid & ~hidden_full)", "1", "hidden goes on"),
+            Fault("store", "~hidden_full & ~turn_x", "~hidden_full", "one of them"),
         ),
     ),
     Claim(
