@@ -20,6 +20,18 @@ settings.register_profile(
 )
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many hostile cases were tried, also by processes of pytest-xdist."""
+    counted = [
+        int(value)
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "fuzz cases"
+    ]
+    if counted:
+        terminalreporter.write_line(f"fuzz: {sum(counted):,} cases in {len(counted)} tests")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out what needs MNIST where it is not; nothing is downloaded for a test."""
     folder = mnist.folder()

@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 SECONDS, SPACE = 5, 1 << 30
 
 
-#: Cases of each test that has passed.
-counted: list[int] = []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many cases were tried."""
-    if counted:
-        terminalreporter.write_line(f"fuzz: {sum(counted):,} cases in {len(counted)} tests")
-
-
 @contextmanager
 def bounded() -> Iterator[None]:
     """Let an allocation beyond :data:`SPACE` fail, as a ``MemoryError`` that nothing expects."""
@@ -48,10 +38,11 @@ def hangs(*_: object) -> None:
 
 
 @pytest.fixture
-def fuzz() -> Callable[..., None]:
+def fuzz(record_property: Callable[[str, object], None]) -> Callable[..., None]:
     """Give ``fuzz(case, share)``: run ``case(rng)`` ``share`` times as often as the profile says.
 
-    That is 50 times, and 2,000 times with ``--hypothesis-profile nightly``.
+    That is 50 times, and 2,000 times with ``--hypothesis-profile nightly``. `tests/conftest.py`
+    adds up what ran.
     """
 
     def run(case: Callable[[Random], None], share: float = 1) -> None:
@@ -79,6 +70,6 @@ def fuzz() -> Callable[..., None]:
         finally:
             signal.signal(signal.SIGPROF, before)
         assert ran >= wanted
-        counted.append(ran)
+        record_property("fuzz cases", ran)
 
     return run

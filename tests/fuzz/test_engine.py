@@ -16,6 +16,8 @@ from secateur.gateware.engine import Engine
 from secateur.image import CRC_SIZE, IncompleteImageError, RefusedImageError, parse_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from secateur.bench.session import Pair
 
 PAIRS = pairs(2, (6, 5, 3), pes=2, codebook=True)
@@ -37,7 +39,7 @@ async def check(s: Session, pair: Pair, seed: int) -> None:
     await s.infer(pair, random_inputs(seed, pair.network, 2)[1:])
 
 
-def test_damaged_images() -> None:
+def test_damaged_images(record_property: Callable[[str, object], None]) -> None:
     """Refused, or waited for; the inference after it is the old program's."""
     cases = settings().max_examples // 3  # each takes hundreds of cycles
     rng = random.Random(cases)
@@ -64,10 +66,11 @@ def test_damaged_images() -> None:
 
     session(Engine(SPEC), body)
     assert sum(seen.values()) >= 0.9 * cases
+    record_property("fuzz cases", cases)
     assert {LoadError.NONE, LoadError.SECTION, LoadError.CRC} <= {error for error, _ in seen}
 
 
-def test_images_with_their_checksum() -> None:
+def test_images_with_their_checksum(record_property: Callable[[str, object], None]) -> None:
     """What no encoder writes, but no rule forbids: the engine may compute anything, and goes on."""
     cases = settings().max_examples // 3  # each takes hundreds of cycles
     rng = random.Random(cases)
@@ -101,3 +104,4 @@ def test_images_with_their_checksum() -> None:
 
     session(Engine(SPEC), body)
     assert accepted > 0.2 * cases
+    record_property("fuzz cases", cases)

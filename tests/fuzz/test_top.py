@@ -14,15 +14,21 @@ from secateur.encode import encode, fit
 from secateur.gateware.top import Top
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DIVISOR, CLOCK = 4, 100_000_000
 
 
 @pytest.mark.cosim
-def test_hostile_frames(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_hostile_frames(
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    record_property: Callable[[str, object], None],
+) -> None:
     network = random_network(3, [9, 7, 4], density=0.6, codebook=True)
     spec = fit(network, pes=2)
+    cases = settings().max_examples // 2  # each takes 10,000 cycles
     program = encode(network, spec)
     program.save(tmp_path / "0.sct")
     x = random_inputs(1, network, 20)
@@ -35,7 +41,8 @@ def test_hostile_frames(tmp_path: Path, pytestconfig: pytest.Config) -> None:
         env={
             "JOB": str(tmp_path),
             "DIVISOR": str(DIVISOR),
-            "CASES": str(settings().max_examples // 2),  # each takes 10,000 cycles
+            "CASES": str(cases),
         },
     )
     assert passed == ["goes_on"]
+    record_property("fuzz cases", cases)
