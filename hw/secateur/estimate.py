@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LUT_MODELS",
+    "PAYLOAD_BYTES",
     "Resources",
     "estimate",
     "features",

@@ -15,6 +15,7 @@ from secateur.rungs.integers import integers, real_values
 from secateur.rungs.netlist import on_ecp5, on_ice40up
 from secateur.rungs.rung import NotRunError, Rung
 from secateur.rungs.streams import streams
+from secateur.rungs.top import top_on_ecp5, top_on_ice40up
 from secateur.rungs.whole_set import whole_set
 
 if TYPE_CHECKING:
@@ -96,6 +97,17 @@ LADDER = (
         name="netlist, iCE40 UP5K",
         compared="the same in the cells of another family",
         climb=on_ice40up,
+    ),
+    Step(
+        name="netlist with UART, ECP5",
+        compared="every byte that engine and UART send after synthesis with their Verilog's, "
+        "outputs with the network's",
+        climb=top_on_ecp5,
+    ),
+    Step(
+        name="netlist with UART, iCE40 UP5K",
+        compared="the same in the cells of another family",
+        climb=top_on_ice40up,
     ),
     Step(
         name="test set",

@@ -31,6 +31,7 @@ from secateur.rungs.integers import integers, real_values
 from secateur.rungs.netlist import on_ecp5, on_ice40up
 from secateur.rungs.rung import Amounts, NotRunError, Rung, Subject
 from secateur.rungs.streams import streams
+from secateur.rungs.top import top_on_ecp5, top_on_ice40up
 from secateur.rungs.whole_set import whole_set
 from secateur.simulate import RUNS, run_bench
 from secateur.simulator import SIMULATORS
@@ -87,7 +88,7 @@ def test_the_ladder(subject: Subject) -> None:
     assert [rung.name for rung in rungs] == [
         *("integers", "real values", "streams", "decoder", "components"),
         *("engine, Verilator", "engine, Icarus", "netlist, ECP5", "netlist, iCE40 UP5K"),
-        "test set",
+        *("netlist with UART, ECP5", "netlist with UART, iCE40 UP5K", "test set"),
     ]
     icarus = not SIMULATORS["icarus"].missing()
     want = {rung.name: "passed" for rung in rungs}
@@ -125,6 +126,15 @@ def test_the_ladder(subject: Subject) -> None:
         **few,
         **{"block RAMs": 13, "multipliers": 2, "SPRAMs": 2},
     }
+    wired = {
+        **{"test inputs": 3, "outputs": 3 * outputs},
+        **{"bytes of the program": len(subject.program.image), "bytes of responses": 276},
+    }
+    assert amounts["netlist with UART, ECP5"] == {**wired, "block RAMs": 8, "multipliers": 2}
+    assert amounts["netlist with UART, iCE40 UP5K"] == {
+        **wired,
+        **{"block RAMs": 18, "multipliers": 2, "SPRAMs": 2},
+    }
     cycles = amounts["test set"].pop("engine cycles")
     assert amounts["test set"] == {"test inputs": 7, "outputs": 7 * outputs}
     assert cycles > 2 * len(subject.program.image)  # both load the program
@@ -136,7 +146,7 @@ def test_the_ladder(subject: Subject) -> None:
 
 def test_the_ladder_has_the_proofs() -> None:
     assert [step.name for step in LADDER if step.climb is formal] == ["proofs"]
-    assert len(LADDER) == 11
+    assert len(LADDER) == 13
 
 
 def failure(climb: Callable[[Subject], Any], subject: Subject) -> str:
@@ -314,6 +324,14 @@ def test_a_wrong_output_of_the_last_input_is_red(
     )
 
 
+def list_of_cells(*_: Any, folder: Path, blocks: int, multipliers: int, **options: Any) -> Path:
+    """Write a netlist that is nothing else."""
+    cells = ["DP16KD"] * blocks + ["MULT18X18D"] * multipliers
+    netlist = folder / "dut.v"
+    netlist.write_text("module dut(\n" + "".join(f"  {cell} (\n" for cell in cells))
+    return netlist
+
+
 @pytest.mark.parametrize(
     ("multipliers", "name", "message"),
     [
@@ -331,12 +349,6 @@ def test_a_wrong_netlist_is_red(
 ) -> None:
     """Cells that were lost, an output and a latency; of a netlist that is but a list of cells."""
 
-    def write(*_: Any, folder: Path, **options: Any) -> Path:
-        cells = ["DP16KD"] * 5 + ["MULT18X18D"] * multipliers
-        netlist = folder / "dut.v"
-        netlist.write_text("module dut(\n" + "".join(f"  {cell} (\n" for cell in cells))
-        return netlist
-
     def bench(*_: Any, **options: Any) -> dict[str, np.ndarray]:
         x = subject.x[:3]
         flat = subject.network.compute(x)[:, np.array(subject.program.output_order)]
@@ -348,9 +360,35 @@ def test_a_wrong_netlist_is_red(
         return result
 
     monkeypatch.setattr("secateur.rungs.netlist.Engine", lambda *_, **options: None)
+    write = partial(list_of_cells, blocks=5, multipliers=multipliers)
     monkeypatch.setattr("secateur.rungs.netlist.write_netlist", write)
     monkeypatch.setattr("secateur.rungs.netlist.run_bench", bench)
     assert failure(on_ecp5, subject) == message
+
+
+@pytest.mark.parametrize(
+    ("blocks", "sent", "message"),
+    [
+        (7, b"", "the netlist must have 8 of bram, as the engine was designed, not 7"),
+        (8, b"\1\2\3\0", "the netlist sent 4 bytes and its Verilog 4, of which 2 are the same"),
+        (8, b"\1\2\4", "the netlist sent 3 bytes and its Verilog 4, of which 3 are the same"),
+    ],
+)
+def test_a_wrong_netlist_with_uart_is_red(
+    blocks: int, sent: bytes, message: str, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells that were lost, a byte of a response, and one that never came."""
+
+    def bench(design: Any, *, env: dict[str, str], **options: Any) -> None:
+        path = Path(env["SENT"])
+        path.parent.mkdir()
+        path.write_bytes(sent if isinstance(design, list) else b"\1\2\4\0")
+
+    monkeypatch.setattr("secateur.rungs.top.Top", lambda *_, **options: None)
+    write = partial(list_of_cells, blocks=blocks, multipliers=2)
+    monkeypatch.setattr("secateur.rungs.top.write_netlist", write)
+    monkeypatch.setattr("secateur.rungs.top.cosimulate", bench)
+    assert failure(top_on_ecp5, subject) == message
 
 
 def reason(climb: Callable[[Subject], Any], subject: Subject) -> str:
@@ -363,12 +401,13 @@ def reason(climb: Callable[[Subject], Any], subject: Subject) -> str:
 def test_what_is_missing_is_not_passed(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = fit(subject.network, pes=64)
     large = replace(subject, program=encode(subject.network, wide))
-    assert reason(on_ice40up, large).startswith(
-        "the engine does not fit device 'ice40-up5k': it needs "
-    )
+    for climb in (on_ice40up, top_on_ice40up):
+        assert reason(climb, large).startswith(
+            "the engine does not fit device 'ice40-up5k': it needs "
+        )
     for simulator in ("Icarus", "Verilator"):
         monkeypatch.setattr(f"secateur.simulator.{simulator}.missing", lambda _: ["a", "b"])
-    for climb in (on_icarus, on_verilator, on_ecp5, whole_set):
+    for climb in (on_icarus, on_verilator, on_ecp5, top_on_ecp5, whole_set):
         assert reason(climb, subject) == "a and b is not installed"
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert reason(integers, subject) == (

@@ -11,7 +11,7 @@ from secateur.checks import check_counts
 from secateur.cycles import model
 from secateur.device import find_device
 from secateur.errors import BadInputError, CheckFailedError
-from secateur.estimate import require
+from secateur.estimate import PAYLOAD_BYTES, require
 from secateur.gateware.engine import Engine
 from secateur.hard_cells import engine_cells, holds_program
 from secateur.netlist import count_cells, write_netlist
@@ -21,13 +21,27 @@ from secateur.simulate import RUNS, run_bench
 from secateur.toolchain import find_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from secateur.device import Device
     from secateur.engine import EngineSpec
     from secateur.rungs.rung import Subject
 
-__all__ = ["on_ecp5", "on_ice40up", "require_yosys"]
+__all__ = [
+    "ECP5",
+    "ICE40UP",
+    "LOOSE",
+    "choose_device",
+    "name_cells",
+    "on_ecp5",
+    "on_ice40up",
+    "require_yosys",
+]
+
+#: Devices of a family, the first that is large enough is taken.
+ECP5, ICE40UP = ("ecp5-25k", "ecp5-85k"), ("ice40-up5k",)
+#: Arguments for Verilator: a netlist leaves pins open, and it warns of each.
+LOOSE = ("-Wno-fatal",)
 
 
 def _netlist(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
@@ -40,7 +54,7 @@ def _netlist(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
     require_simulator("verilator")
     require_yosys()
     program = subject.program
-    device = _choose(program.spec, devices)
+    device = choose_device(program.spec, devices)
     folder = subject.room(device.name)
     load = not holds_program(program.spec, device)
     engine = Engine(program.spec, program=None if load else program, technology=device.technology)
@@ -58,7 +72,7 @@ def _netlist(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
         folder=folder,
         cache=subject.cache,
         seed=subject.seed,
-        arguments=["-Wno-fatal"],  # the netlist leaves pins open, and Verilator warns of each
+        arguments=LOOSE,
     )
     want = subject.network.compute(x)
     runs = [program.restore(result[name]) for name in RUNS]
@@ -70,9 +84,14 @@ def _netlist(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
     late = int((result["latency"] != latency).sum())
     if late:
         raise CheckFailedError(f"{late} of {len(x)} latencies differ from the cycle model's")
+    compared = {"test inputs": len(x), "outputs": outputs, "latencies": np.size(latency)}
+    return {**compared, **name_cells(cells)}
+
+
+def name_cells(cells: Mapping[str, int]) -> dict[str, int]:
+    """Give the kinds of cells that there are the names that a rung tells."""
     kinds = {"bram": "block RAMs", "dsp": "multipliers", "spram": "SPRAMs"}
-    counted = {kinds[kind]: count for kind, count in cells.items() if count}
-    return {"test inputs": len(x), "outputs": outputs, "latencies": np.size(latency), **counted}
+    return {kinds[kind]: count for kind, count in cells.items() if count}
 
 
 def require_yosys() -> None:
@@ -83,13 +102,21 @@ def require_yosys() -> None:
         raise NotRunError(str(error)) from None
 
 
-def _choose(spec: EngineSpec, names: Sequence[str]) -> Device:
-    """Choose the first device that holds the engine."""
+def choose_device(
+    spec: EngineSpec, names: Sequence[str], *, payload: int = PAYLOAD_BYTES
+) -> Device:
+    """Choose the first device that holds the engine behind a UART with such payloads.
+
+    Raises
+    ------
+    NotRunError
+        If none does.
+    """
     why = ""
     for name in names:
         device = find_device(name)
         try:
-            require(spec, device)
+            require(spec, device, payload=payload)
         except BadInputError as error:
             why = str(error).partition(";")[0]
         else:
@@ -97,5 +124,5 @@ def _choose(spec: EngineSpec, names: Sequence[str]) -> Device:
     raise NotRunError(why)
 
 
-on_ecp5 = partial(_netlist, devices=("ecp5-25k", "ecp5-85k"))
-on_ice40up = partial(_netlist, devices=("ice40-up5k",))
+on_ecp5 = partial(_netlist, devices=ECP5)
+on_ice40up = partial(_netlist, devices=ICE40UP)
