@@ -52,6 +52,7 @@ def _synthesize(context: Context) -> None:
         clock_mhz=settings.clock_mhz,
         seeds=settings.seeds,
         baud=settings.baud,
+        checked=settings.check,
         folder=folder,
         progress=context.progress,
     )

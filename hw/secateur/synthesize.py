@@ -108,6 +108,7 @@ def synthesize(
     clock_mhz: float,
     seeds: Sequence[int] = (1,),
     baud: int = 1_000_000,
+    checked: bool = False,
     folder: Path,
     progress: Progress = silent,
 ) -> SynthesisResult:
@@ -126,6 +127,8 @@ def synthesize(
         Of the placer; the median is quoted, the fastest goes into the bitstream.
     baud : int
         Of the serial port, bits per second.
+    checked : bool
+        Whether the weights can be checked while the board runs.
     folder : Path
         Gets ``top.bit``, ``synthesis.json``, what another program is put into
         (``placed.zip``), the sources, logs and reports (``nextpnr.log`` is that of the seed in the
@@ -157,6 +160,7 @@ def synthesize(
             baud=baud,
             max_payload=payload,
             technology=target.technology,
+            checked=checked,
         ),
         device=target,
         clock_mhz=clock_mhz,

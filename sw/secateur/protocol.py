@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BAUD",
+    "CHECK",
+    "CRC",
     "LOAD",
     "PAYLOAD_RANGE",
     "PROTOCOL_VERSION",
@@ -62,6 +64,7 @@ class Command(enum.IntEnum):
     LOAD = 2
     INFER = 3
     READ = 4
+    CHECK = 5
 
 
 class Code(enum.IntEnum):
@@ -101,6 +104,14 @@ COMMANDS = {
         "RESULT, then the words of y",
         "Repeats the last INFER's answer. A LOAD or an INFER that was not refused discards it.",
     ),
+    Command.CHECK: (
+        "CHECK",
+        "CRC",
+        (
+            "Reads weights of the program in use and sums them up. Only hardware that was "
+            "generated with the check knows it; other answers `COMMAND`."
+        ),
+    ),
 }
 
 #: What each code means, as the rest of the sentence "the board answered that ...".
@@ -128,6 +139,19 @@ RESPONSE = Record((
     Field("code", 8, "how the request ended"),
 ))
 LOAD = Record((Field("offset", 32, "place in the image of the byte that follows"),))
+#: As in the header of the section of an image that wrote these words.
+CHECK = Record((
+    Field("pe", 8, "whose weight memory; a PE that the engine does not have reads as zeros"),
+    Field(
+        "count",
+        24,
+        "entries to read, from address 0 on; modulo twice the memory's depth, behind which it "
+        "begins again",
+    ),
+))
+CRC = Record((
+    Field("crc", 32, "CRC-32 of the entries, each in whole bytes as in an image, little-endian"),
+))
 #: The flags come before what a commit changes: a status without ``loading`` and ``committing`` is
 #: consistent, although the hardware takes no snapshot of it.
 STATUS = Record((
@@ -244,7 +268,7 @@ def markdown() -> str:
         table(("code", "value", "the board says that"), *codes),
     ]
     records = {"REQUEST": REQUEST, "RESPONSE": RESPONSE, "LOAD": LOAD, "STATUS": STATUS}
-    for name, record in (records | {"RESULT": RESULT}).items():
+    for name, record in (records | {"RESULT": RESULT, "CHECK": CHECK, "CRC": CRC}).items():
         rows, start = [], 0
         for field in record.fields:
             end = start + field.width - 1

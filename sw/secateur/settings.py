@@ -372,6 +372,8 @@ class SynthesizeSettings(Settings):
         nextpnr's seeds, one place-and-route run each.
     baud : int
         Of the board's UART, bits a second.
+    check : bool
+        Whether the hardware can check its weights while it runs.
     """
 
     device: str = _device("ecp5-25k")
@@ -384,3 +386,4 @@ class SynthesizeSettings(Settings):
         description="a list of at least one integer between 0 and 2147483647",
     )
     baud: int = integer(BAUD, 1200, 12_000_000)
+    check: bool = Field(False, strict=True, description="true or false")

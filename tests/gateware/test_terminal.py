@@ -15,6 +15,7 @@ from cobs import cobs
 from secateur.engine import EngineSpec
 from secateur.format import LoadError
 from secateur.framing import frame, pack, unpack
+from secateur.gateware.check import check_stream, crc_stream
 from secateur.gateware.cobs import decoded_stream, frame_stream
 from secateur.gateware.drain import y_stream
 from secateur.gateware.engine import status_layout
@@ -23,6 +24,8 @@ from secateur.gateware.loader import load_stream
 from secateur.gateware.store import x_stream
 from secateur.gateware.terminal import Terminal
 from secateur.protocol import (
+    CHECK,
+    CRC,
     LOAD,
     PROTOCOL_VERSION,
     RESPONSE,
@@ -58,16 +61,19 @@ class Desk(wiring.Component):
     o_load: stream.Interface
     o_x: stream.Interface
     i_y: stream.Interface
+    o_check: stream.Interface
+    i_crc: stream.Interface
     status: data.View
 
-    def __init__(self, spec: EngineSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: EngineSpec, *, checked: bool = False) -> None:
+        self.spec, self.checked = spec, checked
         super().__init__({
             "i": In(decoded_stream()),
             "o": Out(frame_stream()),
             "o_load": Out(load_stream()),
             "o_x": Out(x_stream(spec)),
             "i_y": In(y_stream(spec)),
+            **({"o_check": Out(check_stream()), "i_crc": In(crc_stream())} if checked else {}),
             "status": In(status_layout(spec)),
         })
 
@@ -75,7 +81,7 @@ class Desk(wiring.Component):
         m = Module()
         m.submodules.frames = frames = FrameReceiver(SIZE, word_size=word_size(self.spec))
         m.submodules.terminal = terminal = Terminal(
-            self.spec, size=SIZE, clock=CLOCK, limit_bits=LIMIT_BITS
+            self.spec, size=SIZE, clock=CLOCK, limit_bits=LIMIT_BITS, checked=self.checked
         )
         wiring.connect(m, wiring.flipped(self.i), frames.i)
         wiring.connect(m, frames.o, terminal.i)
@@ -85,6 +91,9 @@ class Desk(wiring.Component):
         for name in ("o", "o_load", "o_x"):
             wiring.connect(m, getattr(terminal, name), wiring.flipped(getattr(self, name)))
         wiring.connect(m, wiring.flipped(self.i_y), terminal.i_y)
+        if self.checked:
+            wiring.connect(m, terminal.o_check, wiring.flipped(self.o_check))
+            wiring.connect(m, wiring.flipped(self.i_crc), terminal.i_crc)
         m.d.comb += terminal.status.eq(self.status)
         return m
 
@@ -104,6 +113,9 @@ class Bench:
         self.x_ready: Callable[[], bool] = lambda: True
         self.load_ready: Callable[[], bool] = lambda: True
         self.y_go: Callable[[], bool] = lambda: True
+        self.check_ready: Callable[[], bool] = lambda: True
+        self.checks: list[tuple[int, int]] = []
+        self.crcs: list[int] = []  # to be given
         self.state(loaded=1)
 
     def state(self, **fields: int) -> None:
@@ -120,6 +132,8 @@ class Bench:
         ctx.set(desk.i_y.valid, offered)
         if offered:
             ctx.set(desk.i_y.payload, {"data": self.y[0], "last": len(self.y) == 1})
+        if desk.checked:
+            self.check()
         streams = (desk.o, desk.o_x, desk.o_load)
         signals = [s for stream in streams for s in (stream.valid, stream.ready, stream.payload)]
         _, _, *seen, taken = await ctx.tick().sample(*signals, desk.i_y.ready)
@@ -136,6 +150,19 @@ class Bench:
             self.answer.append(int(seen[2].data))
             return bool(seen[2].last)
         return False
+
+    def check(self) -> None:
+        """Take what is to be checked, and give an answer that stays until it is taken."""
+        ctx, asked, crc = self.ctx, self.desk.o_check, self.desk.i_crc
+        ctx.set(asked.ready, self.check_ready())
+        if ctx.get(asked.valid) and ctx.get(asked.ready):
+            payload = ctx.get(asked.payload)
+            self.checks.append((int(payload.pe), int(payload.count)))
+        ctx.set(crc.valid, bool(self.crcs))
+        if self.crcs:
+            ctx.set(crc.payload, self.crcs[0])
+            if ctx.get(crc.ready):
+                self.crcs.pop(0)
 
     async def offer(self, raw: bytes, *, error: bool = False) -> None:
         """Send a decoded frame."""
@@ -171,9 +198,14 @@ class Bench:
         return code, body
 
 
-def play(spec: EngineSpec, script: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:
+def play(
+    spec: EngineSpec,
+    script: Callable[[Bench], Coroutine[Any, Any, None]],
+    *,
+    checked: bool = False,
+) -> None:
     """Run a script; at its end nothing more may come."""
-    desk = Desk(spec)
+    desk = Desk(spec, checked=checked)
 
     async def bench(ctx: Any) -> None:
         b = Bench(ctx, desk)
@@ -417,3 +449,64 @@ def test_y_larger_than_the_buffer() -> None:
                 assert unpack_words(body[RESULT.size :], spec).tolist() == words(spec, count, 1)
 
     play(spec, script)
+
+
+def test_check() -> None:
+    """What is asked arrives once, the answer goes out, and READ still has its result."""
+    spec = SPECS[0]
+
+    async def script(b: Bench) -> None:
+        b.state(input_words=1, output_words=1, program=0xCAFE)
+        b.y = words(spec, 1, 3)
+        b.y_go = lambda: bool(b.x)
+        assert (await b.ask(Command.INFER, bytes(4)))[0] is Code.OK
+        result = await b.ask(Command.READ)
+        for number, (pe, count) in enumerate([(3, 0x123456), (255, 1), (0, 0)]):
+            b.crcs = []
+            since, wait = b.cycle, 40 * number
+            b.check_ready = lambda since=since, wait=wait: b.cycle > since + 80 + wait
+            crc = 0x89ABCDEF - number
+
+            async def later(crc: int = crc, number: int = number) -> None:
+                while len(b.checks) == number:
+                    await b.tick()
+                for _ in range(20):
+                    await b.tick()
+                    assert not b.answer
+                b.crcs = [crc]
+
+            line = frame(bytes([Command.CHECK, 70 + number]) + pack(CHECK, pe=pe, count=count))
+            await b.offer(cobs.decode(line[:-1]))
+            b.answer.clear()
+            await later()
+            got = await b.response()
+            assert got == (Command.CHECK | RESPONSE_MARK, 70 + number, Code.OK, pack(CRC, crc=crc))
+            assert b.checks[number:] == [(pe, count)]
+            assert await b.ask(Command.READ, sequence=5) == result
+            assert not b.crcs, "the answer was not taken"
+            assert (await b.ask(Command.STATUS))[0] is Code.OK
+        assert (await b.ask(Command.LOAD, pack(LOAD, offset=0) + b"abc"))[0] is Code.OK
+
+    play(spec, script, checked=True)
+
+
+def test_checks_that_are_refused() -> None:
+    spec = SPECS[0]
+    request = pack(CHECK, pe=1, count=2)
+
+    async def script(b: Bench) -> None:
+        b.check_ready = lambda: False
+        b.state(input_words=1, output_words=1, loaded=0)
+        assert await b.ask(Command.CHECK, request) == (Code.PROGRAM, b"")
+        b.state(loaded=1)
+        for flag in ("busy", "committing"):
+            b.state(**{flag: 1})
+            assert await b.ask(Command.CHECK, request) == (Code.BUSY, b"")
+            b.state(**{flag: 0})
+        for wrong in (b"", request[1:], request + b"?", bytes(SIZE)):
+            assert await b.ask(Command.CHECK, wrong) == (Code.LENGTH, b"")
+        for command in (0, 6, 0x45, 0x7F):
+            assert await b.ask(command, request) == (Code.COMMAND, b"")
+        assert not b.checks
+
+    play(spec, script, checked=True)

@@ -38,11 +38,17 @@ class Control(wiring.Component):
         The engine.
     loaded : bool
         Whether bank 0 holds a program from the start.
+    checked : bool
+        Whether the weights can be checked.
 
     Members
     -------
     begin, begun, commit, committed
         As in :class:`secateur.gateware.loader.Loader`, with directions reversed.
+    check, checking, checked : In(1), Out(1), In(1)
+        As in :class:`secateur.gateware.check.Checker`: ``wanted``, ``granted`` and ``done``, with
+        directions reversed. A check waits as an image does that is complete; absent if there is
+        none.
     bank, loaded : Out(1)
         Bank of the program in use, and whether there is one.
     ready : Out(1)
@@ -84,6 +90,9 @@ class Control(wiring.Component):
     begun: Signal
     commit: Signal
     committed: Signal
+    check: Signal
+    checking: Signal
+    checked: Signal
     bank: Signal
     loaded: Signal
     ready: Signal
@@ -115,9 +124,9 @@ class Control(wiring.Component):
     tag_layers: data.View
     tag_busy: Signal
 
-    def __init__(self, spec: EngineSpec, *, loaded: bool) -> None:
+    def __init__(self, spec: EngineSpec, *, loaded: bool, checked: bool = False) -> None:
         self.spec = spec
-        self._loaded = loaded
+        self._loaded, self._checked = loaded, checked
         descriptor = memories(spec)[Section.LAYERS].record
         fields = {f.name: f.width for f in descriptor.fields}
         layers = range(spec.layer_depth)
@@ -127,6 +136,7 @@ class Control(wiring.Component):
             "begun": Out(1),
             "commit": In(1),
             "committed": Out(1),
+            **({"check": In(1), "checking": Out(1), "checked": In(1)} if checked else {}),
             "bank": Out(1),
             "loaded": Out(1),
             "ready": Out(1),
@@ -174,8 +184,9 @@ class Control(wiring.Component):
         # Late, which shortens the way to x: programs change once no x can begin any more.
         closed = Signal()
         shut = Signal()
+        closing = self.commit | (self.begin if spec.banks == 1 else 0)
         m.d.sync += [
-            closed.eq(self.commit | (self.begin if spec.banks == 1 else 0)),
+            closed.eq(closing | self.check if self._checked else closing),
             shut.eq(closed),
             quiet.eq((flying == 0) & ~self.x_begun & closed & shut),
         ]
@@ -393,6 +404,21 @@ class Control(wiring.Component):
                         m.d.sync += bank.eq(~bank)
                     # A program may have left sums that it did not drain.
                     m.next = "clear"
+                if self._checked:
+                    waits = self.begin if spec.banks == 1 else C(0)
+                    with m.Elif(self.check & quiet & self.ready & ~waits):
+                        m.next = "check"
+            if self._checked:
+                with m.State("check"):
+                    m.d.comb += self.checking.eq(1)
+                    with m.If(self.checked):
+                        m.next = "checked"
+                # `quiet` is two cycles late: what comes next must not take that of the check for
+                # its own while an x begins.
+                with m.State("checked"):
+                    m.next = "open"
+                with m.State("open"):
+                    m.next = "run"
 
             # The layer table says how long x and y are.
             with m.State("read shape"):

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from secateur.errors import BadInputError
 from secateur.format import LoadError, Section, memories
+from secateur.gateware.check import Checker, check_stream, crc_stream
 from secateur.gateware.control import Control
 from secateur.gateware.drain import Drain, y_stream
 from secateur.gateware.layout import struct, words
@@ -82,6 +83,8 @@ class Engine(wiring.Component):
         Initial contents: the program is in use from the start.
     technology : Technology
         Its cells.
+    checked : bool
+        Whether its weights can be checked while it runs. Nothing else changes with it.
 
     Raises
     ------
@@ -96,6 +99,11 @@ class Engine(wiring.Component):
         Inputs. Held up while no program is in use or one waits to be.
     o_y : Out(y_stream(spec))
         Outputs.
+    i_check : In(check_stream())
+        Which weights to check. Waits until no inference is under way, holds x up meanwhile, and is
+        held up while no program is in use; absent if they cannot be checked.
+    o_crc : Out(crc_stream())
+        What was found, one for each check; likewise.
     status : Out(status_layout(spec))
         State.
     monitor : Out(monitor_layout(spec))
@@ -105,6 +113,8 @@ class Engine(wiring.Component):
     i_load: stream.Interface
     i_x: stream.Interface
     o_y: stream.Interface
+    i_check: stream.Interface
+    o_crc: stream.Interface
     status: data.View
     monitor: data.View
 
@@ -114,8 +124,9 @@ class Engine(wiring.Component):
         *,
         program: Program | None = None,
         technology: Technology = PORTABLE,
+        checked: bool = False,
     ) -> None:
-        self.spec, self.technology = spec, technology
+        self.spec, self.technology, self.checked = spec, technology, checked
         self.program = program
         if program and program.spec != spec:
             raise BadInputError(
@@ -130,6 +141,7 @@ class Engine(wiring.Component):
             "i_load": In(load_stream()),
             "i_x": In(x_stream(spec)),
             "o_y": Out(y_stream(spec)),
+            **({"i_check": In(check_stream()), "o_crc": Out(crc_stream())} if checked else {}),
             "status": Out(status_layout(spec)),
             "monitor": Out(monitor_layout(spec)),
         })
@@ -138,9 +150,11 @@ class Engine(wiring.Component):
         m = Module()
         spec = self.spec
         m.submodules.loader = loader = Loader(spec)
-        m.submodules.control = control = Control(spec, loaded=self.program is not None)
+        m.submodules.control = control = Control(
+            spec, loaded=self.program is not None, checked=self.checked
+        )
         m.submodules.store = store = ActivationStore(spec, technology=self.technology)
-        m.submodules.walker = walker = Walker(spec)
+        m.submodules.walker = walker = Walker(spec, checked=self.checked)
         m.submodules.drain = drain = Drain(spec)
         m.submodules.layers = layers = self._program_memory(m, Section.LAYERS, loader, control)
         m.submodules.columns = columns = self._program_memory(m, Section.COLUMNS, loader, control)
@@ -150,6 +164,7 @@ class Engine(wiring.Component):
                 spec,
                 init=self._words.get((Section.WEIGHTS, index), ()),
                 technology=self.technology,
+                checked=self.checked,
             )
             for index in range(spec.pes)
         ]
@@ -241,6 +256,8 @@ class Engine(wiring.Component):
                 m.d.comb += pe.splits.eq(control.splits)
         if spec.codebook_bits:
             self._connect_codebook(m, loader, control, pes)
+        if self.checked:
+            self._connect_checker(m, control, walker, pes)
 
         m.d.comb += [
             self.status.loaded.eq(control.loaded),
@@ -305,3 +322,27 @@ class Engine(wiring.Component):
         ]
         for pe in pes:
             m.d.comb += pe.codebook.eq(written)
+
+    def _connect_checker(
+        self, m: Module, control: Control, walker: Walker, pes: list[ProcessingElement]
+    ) -> None:
+        """Let the checker pass columns that have one entry in every PE."""
+        m.submodules.checker = checker = Checker(self.spec)
+        wiring.connect(m, wiring.flipped(self.i_check), checker.i)
+        wiring.connect(m, checker.o, wiring.flipped(self.o_crc))
+        m.d.comb += [
+            control.check.eq(checker.wanted),
+            checker.granted.eq(control.checking),
+            control.checked.eq(checker.done),
+            walker.scan.eq(checker.scan),
+            walker.scan_first.eq(checker.scan_first),
+            # All PEs are in step.
+            checker.there.eq(pes[0].there),
+        ]
+        for index, pe in enumerate(pes):
+            m.d.comb += [
+                pe.selected.eq(checker.selected[index]),
+                checker.entries[index].eq(pe.entry),
+            ]
+            with m.If(checker.scan):
+                m.d.sync += pe.count.eq(1)

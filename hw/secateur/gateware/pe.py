@@ -59,6 +59,8 @@ class ProcessingElement(wiring.Component):
         Initial words of bank 0 of the weight memory.
     technology : Technology
         Its cells.
+    checked : bool
+        Whether the weights can be checked.
 
     Members
     -------
@@ -77,6 +79,9 @@ class ProcessingElement(wiring.Component):
     drained, sum
         As in :class:`secateur.gateware.accumulate.Accumulator`; ``drained.slot`` comes ``HELD``
         cycles after its ``hold``.
+    selected, entry, there : In(1), Out(spec.entry_width), Out(1)
+        For a check of the weights: give the entry that was read, and else zero; strobe: this is
+        one. Absent if they cannot be checked.
     ended : Out(spec.jobs)
         The bit of a tag toggles when all products of its job are stored.
     occupied, multiply, working : Out(1), Out(1), Out(range(spec.jobs))
@@ -102,6 +107,9 @@ class ProcessingElement(wiring.Component):
     hold: data.View
     drained: data.View
     sum: Signal
+    selected: Signal
+    entry: Signal
+    there: Signal
     ended: Signal
     occupied: Signal
     multiply: Signal
@@ -113,14 +121,18 @@ class ProcessingElement(wiring.Component):
         *,
         init: Sequence[int] = (),
         technology: Technology = PORTABLE,
+        checked: bool = False,
     ) -> None:
         self.spec, self.init, self.technology = spec, init, technology
+        self.checked = checked
         entry = memories(spec)[Section.WEIGHTS]
-        optional = {}
+        optional: dict[str, wiring.Member] = {}
         if len(spec.code_widths) > 1:
             optional["splits"] = In(split_layout(spec))
         if spec.codebook_bits:
             optional["codebook"] = In(codebook_layout(spec))
+        if checked:
+            optional |= {"selected": In(1), "entry": Out(spec.entry_width), "there": Out(1)}
         super().__init__({
             "visit": In(1),
             "i": In(visit_layout(spec)),
@@ -221,6 +233,10 @@ class ProcessingElement(wiring.Component):
         code = Signal(spec.code_width, reset_less=True)
         zeros = Signal(spec.index_width, reset_less=True)
         self._split(m, weights.read_word, steps[1].tag, code, zeros)
+        if self.checked:
+            m.d.sync += [self.entry.eq(weights.read_word), self.there.eq(steps[2].valid)]
+            with m.If(~self.selected):
+                m.d.sync += self.entry.eq(0)
 
         # Cycle 3: its row is relative to the one before; its code becomes a weight.
         row = Signal(range(spec.row_depth))

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from secateur.gateware.cobs import frame_stream
 from secateur.gateware.layout import struct
-from secateur.protocol import RESPONSE, RESULT, STATUS
+from secateur.protocol import CRC, RESPONSE, RESULT, STATUS
 
 #: The status ends with the program that the result begins with: the bytes are selected once.
 PROGRAM = RESULT.fields[0]
@@ -26,6 +26,7 @@ class Body(enum.IntEnum):
     NONE = 0
     STATUS = 1
     RESULT = 2
+    CRC = 3
 
 
 def response_layout() -> data.StructLayout:
@@ -38,6 +39,11 @@ class Responder(wiring.Component):
 
     Throughput is one byte every two cycles.
 
+    Parameters
+    ----------
+    checked : bool
+        Whether there is the body ``CRC``.
+
     Members
     -------
     i : In(stream.Signature(response_layout()))
@@ -47,6 +53,8 @@ class Responder(wiring.Component):
     result : In(struct(RESULT))
         For the body ``RESULT``; held while such a response is offered. Its program is not looked
         at: it is that of ``status``.
+    crc : In(struct(CRC))
+        For the body ``CRC``; held while such a response is offered. Absent without it.
     i_y : In(frame_stream())
         Follows the body ``RESULT``: one frame each.
     o : Out(frame_stream())
@@ -56,14 +64,17 @@ class Responder(wiring.Component):
     i: stream.Interface
     status: data.View
     result: data.View
+    crc: data.View
     i_y: stream.Interface
     o: stream.Interface
 
-    def __init__(self) -> None:
+    def __init__(self, *, checked: bool = False) -> None:
+        self.checked = checked
         super().__init__({
             "i": In(stream.Signature(response_layout())),
             "status": In(struct(STATUS)),
             "result": In(struct(RESULT)),
+            **({"crc": In(struct(CRC))} if checked else {}),
             "i_y": In(frame_stream()),
             "o": Out(frame_stream()),
         })
@@ -71,12 +82,14 @@ class Responder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # Bytes by place: the head, then the status, whose end is the begin of the result.
+        # Bytes by place: the head, then the status, whose end is the begin of the result; last,
+        # what a check found.
         result_place = RESPONSE.size + STATUS.size - PROGRAM.width // 8
         text = Cat(
             Value.cast(self.i.payload.head),
             Value.cast(self.status),
             Value.cast(self.result)[PROGRAM.width :],
+            *([Value.cast(self.crc)] if self.checked else []),
         )
         place = Signal(range(len(text) // 8))
         selected = Signal(8)  # of the text, for the place of a cycle before
@@ -87,6 +100,9 @@ class Responder(wiring.Component):
         is_result = self.i.payload.body == Body.RESULT
         is_end = Signal()
         ends = [RESPONSE.size, RESPONSE.size + STATUS.size, result_place + RESULT.size]
+        crc_place = ends[-1]
+        if self.checked:
+            ends.append(crc_place + CRC.size)
         m.d.comb += is_end.eq(place == Array(end - 1 for end in ends)[self.i.payload.body])
         m.d.sync += selected.eq(text.word_select(place, 8))
 
@@ -103,6 +119,10 @@ class Responder(wiring.Component):
                 ]
                 with m.If(is_result & (place == RESPONSE.size - 1)):
                     m.d.sync += place.eq(result_place)
+                if self.checked:
+                    is_crc = self.i.payload.body == Body.CRC
+                    with m.If(is_crc & (place == RESPONSE.size - 1)):
+                        m.d.sync += place.eq(crc_place)
                 m.next = "text"
             with m.State("text"):
                 m.d.comb += [

@@ -8,6 +8,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from secateur.gateware.check import check_stream, crc_stream
 from secateur.gateware.cobs import frame_stream
 from secateur.gateware.drain import y_stream
 from secateur.gateware.engine import status_layout
@@ -17,6 +18,7 @@ from secateur.gateware.payload import PayloadBuffer, read_layout
 from secateur.gateware.respond import Body, Responder
 from secateur.gateware.store import x_stream
 from secateur.protocol import (
+    CHECK,
     LOAD,
     PROTOCOL_VERSION,
     RESPONSE_MARK,
@@ -44,7 +46,8 @@ class Terminal(wiring.Component):
 
     Every wait ends: the engine's after ``2**limit_bits`` cycles, with ``TIMEOUT``. A stream towards
     the engine then goes on offering, as its rules demand, and requests that need it are answered
-    with ``BUSY`` until the engine has taken all; STATUS always works.
+    with ``BUSY`` until the engine has taken all; STATUS always works. A check begins where nothing
+    else does, and ends by itself.
 
     Parameters
     ----------
@@ -58,6 +61,8 @@ class Terminal(wiring.Component):
         See above; at most 31.
     technology : Technology
         Its cells.
+    checked : bool
+        Whether the engine's weights can be checked.
 
     Members
     -------
@@ -69,6 +74,8 @@ class Terminal(wiring.Component):
         Responses.
     o_load, o_x, i_y, status
         The engine. ``i_y`` is always ready.
+    o_check, i_crc
+        Likewise; absent if its weights cannot be checked.
     """
 
     i: stream.Interface
@@ -79,6 +86,8 @@ class Terminal(wiring.Component):
     o_load: stream.Interface
     o_x: stream.Interface
     i_y: stream.Interface
+    o_check: stream.Interface
+    i_crc: stream.Interface
     status: data.View
 
     def __init__(
@@ -89,9 +98,10 @@ class Terminal(wiring.Component):
         clock: int,
         limit_bits: int = LIMIT_BITS,
         technology: Technology = PORTABLE,
+        checked: bool = False,
     ) -> None:
         self.spec, self.size, self.clock, self.limit_bits = spec, size, clock, limit_bits
-        self.technology = technology
+        self.technology, self.checked = technology, checked
         super().__init__({
             "i": In(stream.Signature(request_layout(size))),
             "o_read": Out(stream.Signature(read_layout(size))),
@@ -101,6 +111,7 @@ class Terminal(wiring.Component):
             "o_load": Out(load_stream()),
             "o_x": Out(x_stream(spec)),
             "i_y": In(y_stream(spec)),
+            **({"o_check": Out(check_stream()), "i_crc": In(crc_stream())} if checked else {}),
             "status": In(status_layout(spec)),
         })
 
@@ -112,14 +123,14 @@ class Terminal(wiring.Component):
         m.submodules.reply = reply = PayloadBuffer(
             self.size, word_size=word_size(spec), technology=self.technology
         )
-        m.submodules.responder = responder = Responder()
+        m.submodules.responder = responder = Responder(checked=self.checked)
         wiring.connect(m, reply.o_byte, responder.i_y)
         wiring.connect(m, responder.o, wiring.flipped(self.o))
 
         # x goes to the engine as it is read, an image while `feeding`. An offset goes nowhere,
         # and a payload out of order is discarded.
         feeding = Signal()
-        discard = Signal()  # by the states "offset" and "discard", from a register
+        discard = Signal()  # by the states that take bytes themselves, from a register
         first = Signal()
         taken = Signal(TAKEN_BITS)
         m.d.comb += [
@@ -197,7 +208,9 @@ class Terminal(wiring.Component):
 
         # What decides about a request, a cycle before it does.
         sound = Signal()
-        commands = (Command.STATUS, Command.LOAD, Command.INFER, Command.READ)
+        commands = [Command.STATUS, Command.LOAD, Command.INFER, Command.READ]
+        if self.checked:
+            commands.append(Command.CHECK)
         wanted = {command: Signal(name=f"is_{command.name.lower()}") for command in commands}
         nothing = Signal()
         whole_x = Signal()
@@ -236,6 +249,13 @@ class Terminal(wiring.Component):
                 self.o_read.payload.length.eq(length),
             ]
             m.next = "read"
+
+        asked = Signal(CHECK.width)
+        if self.checked:
+            m.d.comb += [
+                Value.cast(self.o_check.payload).eq(asked),
+                responder.crc.crc.eq(self.i_crc.payload),
+            ]
 
         with m.FSM():
             with m.State("idle"):
@@ -279,6 +299,16 @@ class Terminal(wiring.Component):
                         respond(Code.RESULT)
                     with m.Else():
                         m.next = "read reply"
+                if self.checked:
+                    with m.Elif(wanted[Command.CHECK]):
+                        with m.If(~status.loaded):
+                            respond(Code.PROGRAM)
+                        with m.Elif(occupied | ~readable):
+                            respond(Code.BUSY)
+                        with m.Elif(request.length != CHECK.size):
+                            respond(Code.LENGTH)
+                        with m.Else():
+                            read(words=0, length=request.length)
                 with m.Else():
                     respond(Code.COMMAND)
             with m.State("read"):
@@ -288,6 +318,9 @@ class Terminal(wiring.Component):
                     with m.If(~self.o_read.payload.words):
                         m.d.sync += discard.eq(1)
                         m.next = "offset"
+                    if self.checked:
+                        with m.If(wanted[Command.CHECK]):
+                            m.next = "ask"
             with m.State("offset"):
                 m.d.sync += byte.eq(self.i_byte.payload.data)
                 with m.If(self.i_byte.valid):
@@ -336,10 +369,26 @@ class Terminal(wiring.Component):
             with m.State("read reply"):
                 m.d.comb += reply.i_read.valid.eq(1)
                 respond(Code.OK, Body.RESULT)
+            if self.checked:
+                with m.State("ask"):
+                    with m.If(self.i_byte.valid):
+                        m.d.sync += asked.eq(Cat(asked[8:], self.i_byte.payload.data))
+                        with m.If(self.i_byte.payload.last):
+                            m.d.sync += discard.eq(0)
+                            m.next = "check"
+                with m.State("check"):
+                    m.d.comb += self.o_check.valid.eq(1)
+                    with m.If(self.o_check.ready):
+                        m.next = "crc"
+                with m.State("crc"):
+                    with m.If(self.i_crc.valid):
+                        respond(Code.OK, Body.CRC)
             with m.State("respond"):
                 m.d.comb += responder.i.valid.eq(1)
                 with m.If(responder.i.ready):
                     m.d.comb += self.i.ready.eq(1)
+                    if self.checked:
+                        m.d.comb += self.i_crc.ready.eq(1)
                     m.next = "idle"
 
         return m

@@ -45,6 +45,8 @@ class Top(wiring.Component):
         log2 of the cycles after which the engine is given up.
     technology : Technology
         Its cells.
+    checked : bool
+        Whether it knows CHECK, and the engine's weights can be checked. Nothing else changes.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class Top(wiring.Component):
         max_payload: int = 1024,
         limit_bits: int = LIMIT_BITS,
         technology: Technology = PORTABLE,
+        checked: bool = False,
     ) -> None:
         low, high = PAYLOAD_RANGE
         if not low <= max_payload <= high or max_payload & (max_payload - 1):
@@ -85,7 +88,7 @@ class Top(wiring.Component):
         if program is not None:
             check_payload(program, max_payload)
         self.spec, self.program, self.max_payload = spec, program, max_payload
-        self.technology = technology
+        self.technology, self.checked = technology, checked
         self.clock, self.divisor, self.limit_bits = clock, divisor(clock, baud), limit_bits
         super().__init__({
             "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
@@ -106,9 +109,10 @@ class Top(wiring.Component):
             clock=self.clock,
             limit_bits=self.limit_bits,
             technology=self.technology,
+            checked=self.checked,
         )
         m.submodules.engine = engine = Engine(
-            self.spec, program=self.program, technology=self.technology
+            self.spec, program=self.program, technology=self.technology, checked=self.checked
         )
         m.submodules.sender = sender = FrameSender()
         m.submodules.encoder = encoder = CobsEncoder(technology=self.technology)
@@ -134,6 +138,9 @@ class Top(wiring.Component):
         wiring.connect(m, terminal.o_x, engine.i_x)
         wiring.connect(m, engine.o_y, terminal.i_y)
         m.d.comb += [terminal.status.eq(engine.status), self.status.eq(engine.status)]
+        if self.checked:
+            wiring.connect(m, terminal.o_check, engine.i_check)
+            wiring.connect(m, engine.o_crc, terminal.i_crc)
 
         # Responses.
         wiring.connect(m, terminal.o, sender.i)

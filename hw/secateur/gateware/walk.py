@@ -53,6 +53,8 @@ class Walker(wiring.Component):
     ----------
     spec : EngineSpec
         The engine.
+    checked : bool
+        Whether its weights can be checked.
 
     Members
     -------
@@ -70,6 +72,9 @@ class Walker(wiring.Component):
         That word.
     column : Out(range(spec.column_depth))
         Address of its counts.
+    scan, scan_first : In(1), In(1)
+        Strobe: pass a column for a check of the weights, from address 0 or going on. Only while
+        nothing is walked, drained or multiplied; absent if they cannot be checked.
     visit, o : Out(1), Out(data.ArrayLayout(visit_layout(spec), spec.lanes))
         A column in every lane.
     done : Out(1)
@@ -91,14 +96,16 @@ class Walker(wiring.Component):
     take_hidden: Signal
     word: data.View
     column: Signal
+    scan: Signal
+    scan_first: Signal
     visit: Signal
     o: data.View
     done: Signal
     waiting: Signal
     blocked: Signal
 
-    def __init__(self, spec: EngineSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: EngineSpec, *, checked: bool = False) -> None:
+        self.spec, self.checked = spec, checked
         super().__init__({
             "start": In(1),
             "job": In(job_layout(spec)),
@@ -110,6 +117,7 @@ class Walker(wiring.Component):
             "take_hidden": Out(1),
             "word": In(data.ArrayLayout(spec.activation_width, spec.lanes)),
             "column": Out(range(spec.column_depth)),
+            **({"scan": In(1), "scan_first": In(1)} if checked else {}),
             "visit": Out(1),
             "o": Out(data.ArrayLayout(visit_layout(spec), spec.lanes)),
             "done": Out(1),
@@ -183,4 +191,14 @@ class Walker(wiring.Component):
                 visit.active.eq(value != 0),
                 visit.value.eq(Cat(value, value[-1] & word.signed).as_signed()),
             ]
+        if self.checked:
+            # Active, so that its entries are multiplied; by zero, so that no sum changes.
+            with m.If(self.scan):
+                m.d.sync += self.visit.eq(1)
+                for lane in range(self.spec.lanes):
+                    visit = self.o[lane]
+                    m.d.sync += [
+                        *(visit.first.eq(self.scan_first), visit.base.eq(0), visit.end.eq(0)),
+                        *(visit.active.eq(1), visit.value.eq(0)),
+                    ]
         return m

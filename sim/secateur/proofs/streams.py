@@ -15,6 +15,7 @@ from secateur.bench.fault import Fault
 from secateur.bench.formal import Claim
 from secateur.bench.harness import Harness, members
 from secateur.gateware.buffer import StreamBuffer
+from secateur.gateware.check import Checker
 from secateur.gateware.cobs import CobsDecoder, CobsEncoder
 from secateur.gateware.column import ColumnQueue
 from secateur.gateware.drain import Drain, drain_latencies
@@ -246,6 +247,45 @@ CLAIMS = (
                 "self.o_load.valid.eq(self.i_byte.valid & feeding)",
                 "self.o_load.valid.eq(self.i_byte.valid & feeding & ~self.i_y.valid)",
                 "o_load stays",
+            ),
+        ),
+    ),
+    contract(
+        lambda: Terminal(SPEC, size=8, clock=1, limit_bits=3, checked=True),
+        name="streams of Terminal with the check",
+        size=f"{SMALL}, 8 bytes",
+        cycles=20,
+        faults=(
+            Fault(
+                "terminal",
+                "with m.If(self.o_check.ready):",
+                "with m.If(self.o_check.ready | self.i_y.valid):",
+                "o_check stays",
+            ),
+            Fault(
+                "terminal",
+                "Value.cast(self.o_check.payload).eq(asked)",
+                "Value.cast(self.o_check.payload).eq(asked ^ self.i_y.valid)",
+                "o_check stays",
+            ),
+        ),
+    ),
+    contract(
+        lambda: Checker(SPEC),
+        name="streams of Checker",
+        size=SMALL,
+        faults=(
+            Fault(
+                "check",
+                "m.d.comb += self.o.valid.eq(1)",
+                "m.d.comb += self.o.valid.eq(~self.there)",
+                "o stays",
+            ),
+            Fault(
+                "check",
+                "self.o.payload.eq(checksum.crc)",
+                "self.o.payload.eq(checksum.crc ^ self.there)",
+                "o stays",
             ),
         ),
     ),
