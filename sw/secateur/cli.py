@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 
 from secateur import distributed, logs
+from secateur.board_command import check_command
 from secateur.build import build
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.execute import run_alone
@@ -284,6 +285,7 @@ def command(stages: Mapping[str, Stage] | None = None) -> click.Group:
     commands = [_build_command(stages)]
     commands += [_stage_command(stage, makers) for stage in stages.values()]
     commands += [_program_command(point.load()) for point in entry_points(group=GROUP)]
+    commands.append(check_command(FOLDER / "program.sct"))
     group = _Commands(
         "secateur",
         help=HELP,

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import serial
 
-from secateur.errors import BadInputError
+from secateur.checksum import checksums
+from secateur.errors import BadInputError, CheckFailedError
 from secateur.format import LoadError
 from secateur.framing import DamagedFrameError, pack, unpack
 from secateur.link import BoardError, Link, Response
 from secateur.protocol import (
     BAUD,
+    CHECK,
+    CRC,
     LOAD,
     PROTOCOL_VERSION,
     RESULT,
@@ -224,6 +227,47 @@ class Board:
         """
         self._loaded()
         return self._parse_result(self._link.request(Command.READ))
+
+    def check(self) -> None:
+        """Check that the board's weight memories still hold what the program wrote.
+
+        Any one or two flipped bits of a PE are found, and more of them almost always. Inferences
+        wait meanwhile; nothing else changes, but for this object, which forgets a program that the
+        board does not run any more.
+
+        Raises
+        ------
+        BadInputError
+            If no program was loaded.
+        CheckFailedError
+            If a weight has changed.
+        BoardError
+            If the board's hardware was generated without the check, the board does not answer, or
+            does not run the program any more.
+        """
+        program = self._loaded()
+        self.attach(program)
+        wrong = [one.pe for one in checksums(program) if self._crc(one.pe, one.count) != one.crc]
+        if wrong:
+            self.attach(program)  # or has somebody else replaced it?
+            raise CheckFailedError(
+                f"the board's weights are not those of the program {program.id:08x}: bits have "
+                f"flipped in the memory of PE {', '.join(map(str, wrong))}; load the program again"
+            )
+
+    def _crc(self, pe: int, count: int) -> int:
+        """Ask for the CRC-32 of a PE's first entries."""
+        payload = pack(CHECK, pe=pe, count=count)
+        response = self._link.request(Command.CHECK, payload, also=(Code.COMMAND,))
+        if response.code is Code.COMMAND:
+            raise BoardError(
+                "the board's hardware cannot check its weights; generate it with "
+                "`synthesize.check = true`"
+            )
+        try:
+            return unpack(CRC, response.payload)["crc"]
+        except DamagedFrameError as error:
+            raise BoardError(f"the board's CRC cannot be read: {error}") from error
 
     def _loaded(self) -> Program:
         if self._program is None:

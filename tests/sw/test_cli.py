@@ -177,10 +177,10 @@ def test_version() -> None:
 def test_commands_are_listed_in_the_order_of_the_way() -> None:
     lines = secateur("--help").stdout.partition("Commands:\n")[2].splitlines()
     names = [line.split()[0] for line in lines if not line.startswith("   ")]
-    assert names == ["build", "make", "double", "program"]
+    assert names == ["build", "make", "double", "program", "check"]
 
 
-@pytest.mark.parametrize("name", ["build", *find_stages(), "program"])
+@pytest.mark.parametrize("name", ["build", *find_stages(), "program", "check"])
 def test_every_help_has_an_example_that_parses(name: str) -> None:
     group = command()
     text = CliRunner().invoke(group, [name, "--help"]).stdout
@@ -189,6 +189,9 @@ def test_every_help_has_an_example_that_parses(name: str) -> None:
     assert words[:2] == ["secateur", name]
     subcommand = group.commands[name]
     context = subcommand.make_context(name, words[2:])
+    if name == "check":  # which needs a board and no project
+        assert context.params["port"] == "/dev/ttyUSB0"
+        return
     if name == "program":  # which needs no project
         assert context.params["weights"] == Path("other/program.sct")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,15 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import serial
+from click.testing import CliRunner
 
 from secateur.bench.networks import random_inputs, random_network
+from secateur.checksum import checksums
+from secateur.cli import command
 from secateur.encode import encode, fit
 from secateur.errors import BadInputError, CheckFailedError
-from secateur.format import LoadError
+from secateur.format import LoadError, Section
 from secateur.framing import DamagedFrameError, frame, pack, unframe, unpack
 from secateur.host import Board
+from secateur.image import read_image
 from secateur.link import BoardError
 from secateur.protocol import (
+    BAUD,
+    CHECK,
+    CRC,
     LOAD,
     PROTOCOL_VERSION,
     REQUEST,
@@ -37,6 +45,7 @@ from secateur.settings import SynthesizeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from secateur.network import Network
     from secateur.program import Program
@@ -70,6 +79,8 @@ class ModelBoard:
         self.error = LoadError.NONE
         self.commands: list[Command] = []
         self.inferences = 0
+        #: Flips of words of the weight memories, by PE and address; None where it has no check.
+        self.flips: dict[tuple[int, int], int] | None = {}
         self.closed = False
         self._line = bytearray()
         self._sent: deque[bytes] = deque()
@@ -132,8 +143,12 @@ class ModelBoard:
             if any(self.image == program.image for program in PROGRAMS):
                 self.polls_until_commit = 3
             return Code.OK, self._status()
+        if command is Command.CHECK and self.flips is None:
+            return Code.COMMAND, b""
         if self.running is None:
             return Code.PROGRAM, b""
+        if command is Command.CHECK:
+            return Code.OK, pack(CRC, crc=self._sum_up(**unpack(CHECK, payload)))
         program, network = PROGRAMS[self.running], NETWORKS[self.running]
         if len(payload) != program.input_words * word_size(SPEC):
             return Code.LENGTH, b""
@@ -144,6 +159,18 @@ class ModelBoard:
         head = pack(RESULT, program=program.id, sequence=sequence, cycles=100 + self.inferences)
         self.result = head + pack_words(words, SPEC)
         return Code.OK, self.result
+
+    def _sum_up(self, pe: int, count: int) -> int:
+        """Sum up words of a weight memory: those of the program, and older ones behind."""
+        assert self.running is not None
+        program = PROGRAMS[self.running]
+        words = read_image(SPEC, program.image)[Section.WEIGHTS, pe]["entry"]
+        memory = [*words.tolist(), *range(SPEC.weight_depth - len(words))]
+        assert self.flips is not None
+        for (of, address), flip in self.flips.items():
+            memory[address] ^= flip * (of == pe)
+        size = -(-SPEC.entry_width // 8)
+        return zlib.crc32(b"".join(word.to_bytes(size, "little") for word in memory[:count]))
 
     def _arranged_back(self, program: Program, network: Network, payload: bytes) -> np.ndarray:
         """Undo `Program.arrange`; inputs that the program drops do not matter."""
@@ -482,3 +509,110 @@ def test_the_host_is_as_fast_as_a_project(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(serial, "serial_for_url", opened)
     Board("/dev/ttyUSB0")
     assert asked["baudrate"] == SynthesizeSettings.model_validate({}).baud
+
+
+def test_check() -> None:
+    """Every flipped bit of the program's own words is found, and those behind do not count."""
+    model = ModelBoard()
+    model.response_fault = damage(random.Random(1), 0.1)
+    board = Board(model, attempts=12)
+    rng = random.Random(1)
+    for index in (0, 1, 0):
+        board.load(PROGRAMS[index])
+        board.check()
+        words = read_image(SPEC, PROGRAMS[index].image)
+        for _ in range(20):
+            pe = rng.randrange(SPEC.pes)
+            count = len(words[Section.WEIGHTS, pe]["entry"])
+            bit = 1 << rng.randrange(SPEC.entry_width)
+            model.flips = {(pe, rng.randrange(count)): bit}
+            with pytest.raises(CheckFailedError) as caught:
+                board.check()
+            assert type(caught.value) is CheckFailedError
+            assert str(caught.value) == (
+                f"the board's weights are not those of the program {PROGRAMS[index].id:08x}: bits "
+                f"have flipped in the memory of PE {pe}; load the program again"
+            )
+            model.flips = {(pe, count): bit}
+            board.check()
+        model.flips = {(0, 0): 1, (3, 1): 2}
+        with pytest.raises(CheckFailedError, match=r" of PE 0, 3; load the program again$"):
+            board.check()
+        model.flips = {}
+        check(board, index, 1)
+
+
+def test_checks_that_cannot_be() -> None:
+    model = ModelBoard()
+    board = Board(model)
+    with pytest.raises(BadInputError) as no_program:
+        board.check()
+    assert str(no_program.value) == "no program is in use; load or attach one first"
+    board.load(PROGRAMS[0])
+    model.flips = None
+    with pytest.raises(BoardError) as caught:
+        board.check()
+    assert str(caught.value) == (
+        "the board's hardware cannot check its weights; generate it with `synthesize.check = true`"
+    )
+    model.flips = {}
+    model.response_fault = lambda line: line if len(unframe(line)) > 9 else frame(unframe(line)[:6])
+    with pytest.raises(BoardError) as short:
+        board.check()
+    assert str(short.value) == (
+        "the board's CRC cannot be read: 3 bytes are too few for a record of 4"
+    )
+    model.response_fault = lambda line: line
+    model.running = 1
+    with pytest.raises(BoardError, match=r"^the board runs "):
+        board.check()
+
+
+def test_a_program_that_is_replaced_amid_a_check() -> None:
+    """It is told from flipped bits."""
+    model = ModelBoard()
+    board = Board(model)
+    board.load(PROGRAMS[0])
+    answers = iter(range(9))
+
+    def replace_it(line: bytes) -> bytes:
+        if next(answers) == 2:
+            model.running = 1
+        return line
+
+    model.response_fault = replace_it
+    with pytest.raises(BoardError, match=rf"^the board runs {PROGRAMS[1].id:08x}, not "):
+        board.check()
+
+
+def test_the_command_line_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`secateur check` names the program, or what is wrong, with its exit code."""
+    model = ModelBoard()
+    model.running = 0
+    asked = []
+
+    def opened(port: str, baudrate: int) -> ModelBoard:
+        asked.append((port, baudrate))
+        return model
+
+    monkeypatch.setattr(serial, "serial_for_url", opened)
+    path = tmp_path / "program.sct"
+    PROGRAMS[0].save(path)
+
+    def run(*more: str) -> tuple[int, str, str]:
+        arguments = ["check", "/dev/here", "--weights", str(path), *more]
+        result = CliRunner().invoke(command({}), arguments, prog_name="secateur")
+        return result.exit_code, result.stdout, result.stderr
+
+    entries = sum(one.count for one in checksums(PROGRAMS[0]))
+    assert run() == (0, f"the {entries} entries of {SPEC.pes} PEs are those of {path}\n", "")
+    model.flips = {(2, 1): 4}
+    code, out, sentence = run("--baud", "9600")
+    assert (code, out) == (1, "")
+    assert sentence.startswith("secateur: the board's weights are not those of the program ")
+    model.running = None
+    assert run()[0] == 1
+    path.unlink()
+    assert run()[0] == 2
+    assert asked == [("/dev/here", BAUD), ("/dev/here", 9600), ("/dev/here", BAUD)]
+    assert model.closed
