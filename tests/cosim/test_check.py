@@ -1,0 +1,45 @@
+"""The check of the weights through the UART, in the emitted Verilog, with bits that flip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from secateur.bench.cosim import cosimulate
+from secateur.bench.networks import random_inputs, random_network
+from secateur.encode import encode, fit
+from secateur.engine import EngineSpec
+from secateur.gateware.top import Top
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIVISOR, CLOCK = 4, 100_000_000
+LENGTHS = [20, 24, 9]
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize("banks", [1, 2])
+def test_check(banks: int, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """Two programs in turn, the second one shorter, on one engine."""
+    networks = [
+        random_network(seed, LENGTHS, density=density, codebook=True)
+        for seed, density in ((1, 0.8), (2, 0.4))
+    ]
+    specs = [fit(network, pes=4, lanes=2, banks=banks).to_dict() for network in networks]
+    spec = EngineSpec(**{name: max(fields[name] for fields in specs) for name in specs[0]})
+    for index, network in enumerate(networks):
+        encode(network, spec).save(tmp_path / f"{index}.sct")
+        x = random_inputs(index, network, 4)
+        np.savez(tmp_path / f"{index}.npz", x=x, y=network.compute(x))
+    passed = cosimulate(
+        Top(spec, clock=CLOCK, baud=CLOCK // DIVISOR, max_payload=256, checked=True),
+        testbench="secateur.bench.tb_check",
+        build_dir=tmp_path / "simulation",
+        arguments=["--public-flat-rw"],  # the memories, too
+        cache=pytestconfig.rootpath / "build/cosim",
+        env={"JOB": str(tmp_path), "DIVISOR": str(DIVISOR)},
+    )
+    assert passed == ["flips", "results"]
