@@ -16,12 +16,12 @@ from secateur.bench.fast_bursts import Burst, run_bursts
 from secateur.bench.flips import flipped, may_differ
 from secateur.bench.random_programs import random_case
 from secateur.bench.resets import run_resets
-from secateur.covered import CoveredEngine
+from secateur.coverage.covered import CoveredEngine
+from secateur.coverage.points import POINTS
 from secateur.errors import CheckFailedError
 from secateur.format import LoadError, Section
 from secateur.image import read_image
 from secateur.network import Network
-from secateur.points import POINTS
 from secateur.reference import Reference
 
 CACHE = Path(__file__).resolve().parents[2] / "build" / "cosim"

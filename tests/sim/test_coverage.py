@@ -13,12 +13,12 @@ from secateur.bench.cover import ENGINES, Coverage
 from secateur.bench.cover_page import main, page_parts
 from secateur.bench.random_lengths import THEMES
 from secateur.bench.random_programs import random_case
+from secateur.coverage.inside import Inside
+from secateur.coverage.points import POINTS, field_ends
 from secateur.errors import CheckFailedError
 from secateur.format import LoadError, Section
 from secateur.gateware.engine import Engine
 from secateur.image import read_image
-from secateur.inside import Inside
-from secateur.points import POINTS, field_ends
 from secateur.reference import Reference
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "coverage.md"

@@ -16,10 +16,10 @@ from secateur.bench.fast_bursts import Burst, run_bursts
 from secateur.bench.random_lengths import THEMES
 from secateur.bench.random_programs import random_case
 from secateur.bench.resets import run_resets
-from secateur.covered import CoveredEngine, coverage_layout
+from secateur.coverage.covered import CoveredEngine, coverage_layout
+from secateur.coverage.points import POINTS
 from secateur.engine import EngineSpec
 from secateur.errors import CheckFailedError
-from secateur.points import POINTS
 from secateur.progress import silent
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secateur.bench.cover import ENGINES, cover
+from secateur.coverage.points import POINTS
 from secateur.errors import CheckFailedError
 from secateur.markdown import table, update
-from secateur.points import POINTS
 
 if TYPE_CHECKING:
     from secateur.bench.cover import Coverage

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from secateur.covered import CoveredEngine
+    from secateur.coverage.covered import CoveredEngine
     from secateur.instrument import InstrumentedEngine
     from secateur.program import Program
     from secateur.progress import Progress

@@ -13,7 +13,7 @@ from secateur.errors import CheckFailedError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from secateur.covered import CoveredEngine
+    from secateur.coverage.covered import CoveredEngine
 
 __all__ = ["run_resets"]
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from amaranth import *
 from amaranth.lib import data
 
+from secateur.coverage.inside import Inside
+from secateur.coverage.points import FIELDS, MEMORIES, field_ends
 from secateur.format import memories
 from secateur.gateware.accumulate import Accumulator
 from secateur.gateware.column import IN_FLIGHT
 from secateur.gateware.drain import drain_latencies
 from secateur.gateware.requant import Requantizer
 from secateur.gateware.walk import job_layout
-from secateur.inside import Inside
 from secateur.instrument import STATES
-from secateur.points import FIELDS, MEMORIES, field_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,12 +9,12 @@ from amaranth.hdl import Fragment
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from secateur.conditions import Conditions
+from secateur.coverage.conditions import Conditions
+from secateur.coverage.points import POINTS
 from secateur.gateware.drain import y_stream
 from secateur.gateware.engine import Engine, status_layout
 from secateur.gateware.loader import load_stream
 from secateur.gateware.store import x_stream
-from secateur.points import POINTS
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
@@ -31,7 +31,7 @@ def coverage_layout() -> data.StructLayout:
 
 
 class CoveredEngine(wiring.Component):
-    """An engine, and the cycles in which each of :data:`secateur.points.POINTS` was seen.
+    """An engine, and the cycles in which each of :data:`secateur.coverage.points.POINTS` was seen.
 
     It reads signals inside the engine's components by the names that they have there: one that is
     renamed is missed when the Verilog is made. Points that no engine of this size meets count 0.

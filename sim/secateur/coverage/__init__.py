@@ -1,0 +1,1 @@
+"""What may happen inside a simulated engine, and the cycles in which it did."""
