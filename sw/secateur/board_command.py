@@ -15,8 +15,8 @@ __all__ = ["check_command"]
 HELP = """
 Check that the weights in a running board are still those of its program.
 
-Finds any bit that has flipped, and says in which PE. The hardware must have been built with
-`synthesize.check = true`. Inferences wait meanwhile, some milliseconds.
+Finds any one or two flipped bits of a PE's weights, and more of them almost always, and says in
+which PE. The hardware must have been built with `synthesize.check = true`.
 
 \b
 Example:

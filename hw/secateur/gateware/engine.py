@@ -96,7 +96,7 @@ class Engine(wiring.Component):
     i_load : In(load_stream())
         Program images, a byte at a time.
     i_x : In(x_stream(spec))
-        Inputs. Held up while no program is in use or one waits to be.
+        Inputs. Held up while no program is in use or one waits to be, or a check of weights.
     o_y : Out(y_stream(spec))
         Outputs.
     i_check : In(check_stream())

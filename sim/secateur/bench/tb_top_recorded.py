@@ -19,6 +19,8 @@ from secateur.serial import SimulatedPort
 
 #: Time that the board may take for an answer, seconds: a million cycles.
 PATIENCE = 10e-3
+#: Time after the last answer in which nothing may come, seconds: ten thousand cycles.
+QUIET = 100e-6
 
 
 class RecordingPort(SimulatedPort):
@@ -45,6 +47,8 @@ async def load_and_infer(dut: Any) -> None:
         board.load(case.program)
         case.check(board)
         assert board.read().y.tolist() == case.y[-1].tolist()
+        port.timeout = QUIET
+        assert port.read() == b"", "it sent what nobody asked for"
 
     await bridge(host)()
     Path(os.environ["SENT"]).write_bytes(port.sent)

@@ -232,11 +232,12 @@ class Conditions:
         x, load, loader = self.engine.i_x, self.engine.i_load, self.loader
         waits = x.valid & ~x.ready
         inside = self.store["inside"]
+        may = inside | self.control.x_open
         return {
             "x-pauses": inside & ~x.valid,
             "x-without-program": waits & ~self.control.loaded,
             "x-full": waits & self.store["x_full"],
-            "x-behind-hidden": waits & self.store["put_hidden"],
+            "x-behind-hidden": waits & self.store["put_hidden"] & ~self.store["x_full"] & may,
             "x-behind-program": waits & self.control.loaded & ~inside & loader.commit,
             "load-pauses": loader.loading & ~load.valid,
             "load-held": load.valid & ~load.ready,

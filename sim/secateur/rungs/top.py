@@ -10,13 +10,15 @@ import numpy as np
 
 from secateur.bench.cosim import cosimulate
 from secateur.checks import check_counts
-from secateur.errors import CheckFailedError
+from secateur.errors import BadInputError, CheckFailedError
 from secateur.estimate import payload_bytes
 from secateur.gateware.top import Top
 from secateur.hard_cells import hard_cells
 from secateur.netlist import count_cells, write_netlist
+from secateur.protocol import PAYLOAD_RANGE, check_payload
 from secateur.rungs.engine import require_simulator
 from secateur.rungs.netlist import ECP5, ICE40UP, LOOSE, choose_device, name_cells, require_yosys
+from secateur.rungs.rung import NotRunError
 from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
@@ -37,14 +39,19 @@ def _top(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
     """Load and infer through the pins of the netlist, and of the Verilog that it was made of.
 
     It is the bitstream's design without what belongs to a board, its PLL and pads, which no
-    simulator has a model of, and without a program. Every byte that it sends must be the Verilog's,
-    with status, cycles and CRCs, and every output the network's. Yosys's log and the cells are
-    checked as those of the engine alone.
+    simulator has a model of, and without a program, and the check of weights, which is an option.
+    Every byte that it sends must be that of the portable Verilog, with status, cycles and CRCs, and
+    every output the network's. Yosys's log and the cells are checked as those of the engine alone.
     """
     require_simulator("verilator")
     require_yosys()
     program = subject.program
     payload = payload_bytes(program.spec, max(program.input_words, program.output_words))
+    payload = min(payload, PAYLOAD_RANGE[1])
+    try:
+        check_payload(program, payload)
+    except BadInputError as error:
+        raise NotRunError(str(error)) from error
     device = choose_device(program.spec, devices, payload=payload)
     folder = subject.room(f"{device.name}-top")
 
