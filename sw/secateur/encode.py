@@ -102,13 +102,15 @@ def fit(
     Raises
     ------
     BadInputError
-        If a field is out of range, or no engine with the given fields holds the network.
+        If a field is out of range, or no engine with the given fields holds the network, as none
+        does that has a convolution.
     """
     wide = {"weight_width": 16, "index_width": 8, "entry_width": 3, "accumulator_width": 48}
     fields = {"bias_width": 2, "pes": pes, "lanes": lanes}
     if lanes is None:
         fields["lanes"] = default_lanes(pes) if type(pes) is int else 1
     base = EngineSpec(**(wide | fields | given))
+    _check_kinds(network)
     placement = place(network, pes=pes, lanes=base.lanes)
     codebooks = [layer.code_width for layer in placement.layers if layer.codebook is not None]
     formats = {
@@ -157,8 +159,10 @@ def encode(network: Network, spec: EngineSpec) -> Program:
     Raises
     ------
     BadInputError
-        If the engine's number formats are others than the network's, or its memories too small.
+        If the engine's number formats are others than the network's, or its memories too small, or
+        a layer is a convolution.
     """
+    _check_kinds(network)
     placement = place(network, pes=spec.pes, lanes=spec.lanes)
     _check_formats(placement.layers, spec)
     _check_entries(placement.layers, [1] * len(placement.layers), spec.entry_width)
@@ -192,6 +196,17 @@ def encode(network: Network, spec: EngineSpec) -> Program:
             )
         ),
     )
+
+
+def _check_kinds(network: Network) -> None:
+    """Refuse the kinds of layers that engines do not have."""
+    for layer in network.layers:
+        if layer.convolution is not None:
+            raise BadInputError(
+                f"layer {layer.name!r} is a convolution, which can be pruned, quantised and "
+                f"computed, but not yet encoded for the engine; encode a network of fully "
+                f"connected layers"
+            )
 
 
 def _power(need: int) -> int:

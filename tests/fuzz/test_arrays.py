@@ -15,6 +15,7 @@ from safetensors.numpy import save as serialize
 from secateur import checkpoint, npz, resume
 from secateur.architectures import perceptron
 from secateur.artefact import digest
+from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.damage import altered, damaged
 from secateur.bench.networks import random_inputs, random_network
 from secateur.errors import BadInputError
@@ -29,11 +30,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NETWORK = random_network(2, [9, 7, 4], density=0.6, codebook=True)
+CONVOLUTIONS = random_convolutional_network(2, (2, 6, 7), convolutions=2, lengths=(3,))
 MODEL = perceptron(6, (5,), 3, torch.Generator().manual_seed(1))
 
 
 def write_network(path: Path) -> None:
     NETWORK.save(path)
+
+
+def write_convolutions(path: Path) -> None:
+    CONVOLUTIONS.save(path)
 
 
 def write_model(path: Path) -> None:
@@ -72,6 +78,7 @@ def read_state(path: Path) -> None:
 Kind = tuple[str, "Callable[[Path], None]", "Callable[[Path], None]"]
 KINDS: dict[str, Kind] = {
     "network": ("network", write_network, read_network),
+    "convolutions": ("network", write_convolutions, read_network),
     "model": ("model", write_model, read_model),
     "state": ("state", write_state, read_state),
 }

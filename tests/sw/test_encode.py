@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.networks import random_network
 from secateur.dead import remove_dead
 from secateur.decode import decode
@@ -487,6 +488,16 @@ def test_a_codebook_has_as_many_values_as_codes(values):
         "layer 'fc1' has a codebook of 17 values and the engine's hold 16; use fewer values or "
         "more codebook_bits"
     )
+
+
+def test_convolutions_are_refused():
+    net = random_convolutional_network(1, (1, 6, 6), convolutions=2, lengths=(4,))
+    message = (
+        "layer 'conv1' is a convolution, which can be pruned, quantised and computed, but not yet "
+        "encoded for the engine; encode a network of fully connected layers"
+    )
+    assert refusal(fit, net, pes=4) == message
+    assert refusal(encode, net, fit(NET, pes=4)) == message
 
 
 def test_a_large_codebook_is_refused():

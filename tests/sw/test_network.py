@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.networks import random_inputs, random_network
+from secateur.convolution import Convolution, Pool
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant
 from secateur.network import FILE, Layer, Network
 
+#: A convolution, as the file has it, for the layer below.
+SHAPE = {"channels": 3, "height": 5, "width": 6, "kernel": [1, 1]}
 UNSIGNED = NumberFormat(width=8, signed=False)
 SIGNED = NumberFormat(width=8, signed=True)
 
@@ -30,6 +35,11 @@ def layer(**fields) -> Layer:
         "requant": Requant(shift=1, output=SIGNED, relu=False),
         **fields,
     })
+
+
+def convolution(**fields: Any) -> Convolution:
+    """Give :data:`SHAPE` with what the test changes."""
+    return Convolution(**{"channels": 3, "height": 5, "width": 6, "kernel": (1, 1), **fields})
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 12), min_size=2, max_size=5))
@@ -150,12 +160,16 @@ def test_quantize_input_rounds_half_up_and_saturates() -> None:
 
 @pytest.mark.parametrize("codebook", [False, True])
 def test_saved_is_loaded(tmp_path: Path, codebook: bool) -> None:
-    network = random_network(3, [9, 7, 4], codebook=codebook)
-    network.save(tmp_path / "network.safetensors")
-    loaded = Network.load(tmp_path / "network.safetensors")
-    assert loaded.digest == network.digest
-    x = random_inputs(4, network, 50)
-    assert np.array_equal(loaded.compute(x), network.compute(x))
+    convolutions = random_convolutional_network(
+        5, (2, 9, 8), convolutions=2, lengths=(3,), codebook=codebook
+    )
+    for network in (random_network(3, [9, 7, 4], codebook=codebook), convolutions):
+        network.save(tmp_path / "network.safetensors")
+        loaded = Network.load(tmp_path / "network.safetensors")
+        assert loaded.digest == network.digest
+        assert [a.convolution for a in loaded.layers] == [a.convolution for a in network.layers]
+        x = random_inputs(4, network, 50)
+        assert np.array_equal(loaded.compute(x), network.compute(x))
 
 
 def test_the_digest_sees_everything() -> None:
@@ -173,6 +187,23 @@ def test_the_digest_sees_everything() -> None:
         {"input_fraction": 1},
         {"weight_fraction": 1},
         {"output_fraction": 1},
+        *(
+            {"convolution": convolution(**more)}
+            for more in (
+                {},
+                {"height": 6},
+                {"width": 5},
+                {"channels": 1, "kernel": (1, 3)},
+                {"channels": 1, "kernel": (3, 1)},
+                {"channels": 6, "groups": 2},
+                {"stride": (1, 2)},
+                {"stride": (2, 1)},
+                {"channels": 1, "kernel": (3, 1), "padding": (1, 0)},
+                {"pool": Pool(kind="max", size=(2, 1))},
+                {"pool": Pool(kind="max", size=(1, 2))},
+                {"pool": Pool(kind="average", size=(1, 2))},
+            )
+        ),
     ]
     networks = [Network(name="net", layers=(layer(**fields),)) for fields in ({}, *changes)]
     assert len({network.digest for network in networks}) == len(changes) + 1
@@ -204,6 +235,32 @@ def test_the_digest_sees_everything() -> None:
         ({"input": [1, True]}, {}, "ValueError('width must be between 2 and 64, not 1')"),
         ({"fractions": "abc"}, {}, "layers: 0: fractions: Input should be a valid array"),
         ({"more": 1}, {}, "layers: 0: more: Unexpected keyword argument"),
+        ({"convolution": {}}, {}, "layers: 0: convolution: channels: Field required"),
+        (
+            {"convolution": SHAPE | {"more": 1}},
+            {},
+            "layers: 0: convolution: more: Unexpected keyword argument",
+        ),
+        (
+            {"convolution": SHAPE | {"stride": [1, 1.5]}},
+            {},
+            "layers: 0: convolution: stride: 1: Input should be a valid integer",
+        ),
+        (
+            {"convolution": SHAPE | {"stride": [1, 5]}},
+            {},
+            "layers: 0: convolution: Value error, the stride must be from 1 to 4, not 1 x 5",
+        ),
+        (
+            {"convolution": SHAPE | {"pool": {"kind": "min", "size": [1, 1]}}},
+            {},
+            "layers: 0: convolution: pool: kind: Input should be 'max' or 'average'",
+        ),
+        (
+            {"convolution": SHAPE | {"channels": 2}},
+            {},
+            "layer 'fc': rows must have the 2 weights of a kernel, not 3",
+        ),
         (
             {"codebook": [-2, 0, 1, 3, 500]},
             {},
@@ -252,6 +309,20 @@ def test_files_that_make_no_network(
         Network.load(path)
     again = "make it again with `secateur quantize`"
     assert str(caught.value) == f"{path} is damaged ({reason}); {again}"
+
+
+def test_files_of_another_version(tmp_path: Path) -> None:
+    """The first version knew no convolutions."""
+    path = tmp_path / "network.safetensors"
+    Network(name="net", layers=(layer(),)).save(path)
+    description, arrays = FILE.read(path)
+    assert FILE.version == 2
+    dataclasses.replace(FILE, version=1).write(path, description, arrays)
+    with pytest.raises(BadInputError) as caught:
+        Network.load(path)
+    assert str(caught.value) == (
+        f"{path} has version 1 and this Secateur reads 2; update Secateur or make the file again"
+    )
 
 
 def test_files_that_lack_a_part(tmp_path: Path) -> None:
