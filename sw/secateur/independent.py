@@ -13,9 +13,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from secateur.convolution import Convolution, Pool
     from secateur.network import Layer
 
-__all__ = ["distances", "integer_layer", "states_scale"]
+__all__ = ["distances", "integer_layer", "most_distance", "states_scale"]
 
 
 def _bounds(layer: Layer) -> tuple[int, int]:
@@ -30,16 +31,17 @@ def _bounds(layer: Layer) -> tuple[int, int]:
 def integer_layer(layer: Layer, x: NDArray[np.int64]) -> NDArray[np.int64]:
     """Compute a layer in PyTorch's int64, as ``docs/format.md`` writes it.
 
-    ``sum = bias + Σ weight * activation``, then ``floor(sum / 2**shift + 1/2)``, saturated.
+    ``sum = bias + Σ weight * activation``, then ``floor(sum / 2**shift + 1/2)``, saturated, and
+    pooled.
 
     Parameters
     ----------
     layer : Layer
-    x : int64[inputs, columns]
+    x : int64[inputs, layer.inputs]
 
     Returns
     -------
-    int64[inputs, rows]
+    int64[inputs, layer.outputs]
 
     Raises
     ------
@@ -59,12 +61,31 @@ def integer_layer(layer: Layer, x: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     import torch
 
-    sums = torch.tensor(x) @ torch.tensor(layer.weights).T + torch.tensor(layer.bias)
+    values, weights, bias = map(torch.tensor, (x, layer.weights, layer.bias))
+    conv = layer.convolution
+    if conv is None:
+        sums = values @ weights.T + bias
+    else:
+        planes = values.view(len(x), conv.channels, conv.height, conv.width)
+        kernels = weights.view(len(weights), -1, *conv.kernel)
+        sums = torch.nn.functional.conv2d(
+            planes, kernels, bias, conv.stride, conv.padding, groups=conv.groups
+        )
     # The half is the numerator's, so that nothing but integers is divided.
     twice = 2**layer.requant.shift
     rounded = torch.div(2 * sums + twice, 2 * twice, rounding_mode="floor")
     low, high = _bounds(layer)
-    return rounded.clamp(low, high).numpy()
+    y = rounded.clamp(low, high)
+    if conv is not None and conv.pool is not None:
+        size = conv.pool.size
+        windows = y.unfold(2, size[0], size[0]).unfold(3, size[1], size[1])
+        if conv.pool.kind == "max":
+            y = windows.amax(dim=(4, 5))
+        else:
+            count = size[0] * size[1]
+            totals = 2 * windows.sum(dim=(4, 5)) + count
+            y = torch.div(totals, 2 * count, rounding_mode="floor")
+    return y.flatten(1).numpy()
 
 
 def states_scale(layer: Layer) -> bool:
@@ -74,25 +95,36 @@ def states_scale(layer: Layer) -> bool:
     )
 
 
+def most_distance(layer: Layer) -> float:
+    """Give the largest of :func:`distances` that is no fault, in steps of the output.
+
+    Half a step for requantisation, which the largest of several values does not add to, and half a
+    step for an average.
+    """
+    pool = None if layer.convolution is None else layer.convolution.pool
+    return 1.0 if pool is not None and pool.kind == "average" else 0.5
+
+
 def distances(layer: Layer, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float64]:
     """Measure how far a layer's outputs are from real arithmetic, in steps of the output.
 
     A step is ``2**-output_fraction``. With ``real`` the layer's output for the real values of its
-    input, weights and biases, after ReLU and cut to the output's range, every distance
-    ``|y * step - real| / step`` is at most 1/2: rounding moves a value by half a step, and what is
-    cut is on the same bound in both. Accumulators have at most 48 bits, so that float64 adds
-    nothing of its own and the bound needs no tolerance.
+    input, weights and biases, after ReLU, cut to the output's range and pooled, every distance
+    ``|y * step - real| / step`` is at most :func:`most_distance`: rounding moves a value by half a
+    step, and what is cut is on the same bound in both. Accumulators have at most 48 bits, so that
+    float64 adds nothing of its own and the bound needs no tolerance; an average over more than 32
+    values may need more bits, if a sum before it needs all of these.
 
     Parameters
     ----------
     layer : Layer
         Of which :func:`states_scale` holds.
-    x : int64[inputs, columns]
-    y : int64[inputs, rows]
+    x : int64[inputs, layer.inputs]
+    y : int64[inputs, layer.outputs]
 
     Returns
     -------
-    float64[inputs, rows]
+    float64[inputs, layer.outputs]
 
     Examples
     --------
@@ -111,5 +143,44 @@ def distances(layer: Layer, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArr
     biases = layer.bias * 2.0 ** -(layer.input_fraction + layer.weight_fraction)
     step = 2.0**-layer.output_fraction
     low, high = _bounds(layer)
-    real = np.clip(inputs @ weights.T + biases, low * step, high * step)
-    return np.abs(y * step - real) / step
+    conv = layer.convolution
+    if conv is None:
+        sums = inputs @ weights.T + biases
+    else:
+        sums = _planes(conv, inputs, weights) + biases[:, None, None]
+    real = np.clip(sums, low * step, high * step)
+    if conv is not None and conv.pool is not None:
+        real = _pooled(conv.pool, real)
+    return np.abs(y * step - real.reshape(y.shape)) / step
+
+
+def _planes(
+    conv: Convolution, inputs: NDArray[np.floating], weights: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Add up each weight times all that it meets: float64[inputs, rows, y, x]."""
+    (height, width), (step_y, step_x) = conv.positions, conv.stride
+    (top, left), channels = conv.padding, conv.channels // conv.groups
+    planes = inputs.reshape(-1, conv.channels, conv.height, conv.width)
+    padded = np.pad(planes, ((0, 0), (0, 0), (top, top), (left, left)))
+    sums = np.zeros((len(inputs), len(weights), height, width))
+    for row, column in np.argwhere(weights):
+        channel, y, x = np.unravel_index(column, (channels, *conv.kernel))
+        channel += row * conv.groups // len(weights) * channels
+        rows = slice(y, y + step_y * height, step_y)
+        columns = slice(x, x + step_x * width, step_x)
+        sums[:, row] += weights[row, column] * padded[:, channel, rows, columns]
+    return sums
+
+
+def _pooled(pool: Pool, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Pool real values: float64[inputs, rows, y, x]."""
+    size_y, size_x = pool.size
+    height, width = values.shape[2] // size_y, values.shape[3] // size_x
+    parts = np.array([
+        values[:, :, y : y + size_y * height : size_y, x : x + size_x * width : size_x][
+            :, :, :height, :width
+        ]
+        for y in range(size_y)
+        for x in range(size_x)
+    ])
+    return parts.max(axis=0) if pool.kind == "max" else parts.mean(axis=0)

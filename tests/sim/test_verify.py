@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
+from operator import mul
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 from amaranth.hdl import Module
 from click.testing import CliRunner
 
+from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.fault import planted
 from secateur.bench.networks import random_inputs, random_network
 from secateur.cli import command
@@ -27,7 +29,7 @@ from secateur.rungs.components import components
 from secateur.rungs.decoder import decoder
 from secateur.rungs.engine import on_icarus, on_verilator
 from secateur.rungs.formal import formal
-from secateur.rungs.integers import integers, real_values
+from secateur.rungs.integers import drawn, integers, real_values
 from secateur.rungs.netlist import on_ecp5, on_ice40up
 from secateur.rungs.rung import Amounts, NotRunError, Rung, Subject
 from secateur.rungs.streams import streams
@@ -159,6 +161,28 @@ def with_layer(subject: Subject, index: int, **fields: Any) -> Subject:
     layers = [*subject.network.layers]
     layers[index] = replace(layers[index], **fields)
     return replace(subject, network=replace(subject.network, layers=tuple(layers)))
+
+
+def test_convolutions_on_the_first_rungs(subject: Subject) -> None:
+    """Drawn inputs drive sums to their bounds, and a kernel that is read wrongly is seen."""
+    network = random_convolutional_network(7, (2, 9, 8), convolutions=2, lengths=(5,))
+    network = replace(network, layers=tuple(map(scaled, network.layers)))
+    x = random_inputs(4, network, 7)
+    given = replace(subject, network=network, x=x)
+    counts = [2 * min(4, len(layer.weights)) + 3 + 16 for layer in network.layers]
+    outputs = [layer.outputs for layer in network.layers]
+    want = {
+        "test inputs": 7,
+        "drawn inputs of layers": sum(counts),
+        "outputs": 7 * sum(outputs) + sum(map(mul, counts, outputs)),
+    }
+    assert integers(given) == real_values(given) == want
+    first = network.layers[0]
+    assert first.convolution is not None
+    (_, values), *_ = drawn(given)
+    sums = first.convolution.sums(values, first.weights)[:, :4] + first.bias[:4, None, None]
+    ends = np.where(first.weights > 0, first.input.highest, first.input.lowest) * first.weights
+    assert np.array_equal(sums.max(axis=(0, 2, 3)), (ends.sum(axis=1) + first.bias)[:4])
 
 
 @pytest.mark.parametrize("rung", [integers, real_values])

@@ -6,12 +6,16 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from math import floor
+from typing import Any
 
 import numpy as np
 import pytest
 
+from secateur.bench.convolutions import random_convolutional_network
+from secateur.bench.networks import random_inputs
+from secateur.convolution import Convolution, Pool
 from secateur.fixed import NumberFormat, Requant
-from secateur.independent import distances, integer_layer, states_scale
+from secateur.independent import distances, integer_layer, most_distance, states_scale
 from secateur.network import Layer
 
 
@@ -69,3 +73,72 @@ def test_the_bound_is_exact(signed: bool, relu: bool) -> None:
 
 def test_fractions_of_another_shift() -> None:
     assert not states_scale(replace(layer(True, False, 3), weight_fraction=3))
+
+
+@pytest.mark.parametrize("pool", [None, ("max", (2, 3)), ("average", (2, 4))])
+@pytest.mark.parametrize("relu", [False, True])
+def test_convolutions_in_rational_arithmetic(pool: Any, relu: bool) -> None:
+    """Sums written out, in Python's integers and fractions."""
+    conv = Convolution(
+        channels=4,
+        height=7,
+        width=9,
+        kernel=(2, 3),
+        stride=(1, 2),
+        padding=(1, 2),
+        groups=2,
+        pool=pool and Pool(kind=pool[0], size=pool[1]),
+    )
+    rng = np.random.default_rng(3)
+    one = replace(layer(True, relu, 3), weights=rng.integers(-8, 8, (6, 12)), convolution=conv)
+    x = rng.integers(-16, 16, (3, conv.inputs))
+    got = integer_layer(one, x)
+    apart = distances(one, x, got)
+    size = (1, 1) if conv.pool is None else conv.pool.size
+    for image, outputs, away in zip(x, got, apart, strict=True):
+        planes = image.reshape(4, 7, 9)
+        index = 0
+        for row, bias in enumerate(one.bias.tolist()):
+            values: dict[tuple[int, int], tuple[int, Fraction]] = {}
+            for y, z in product(range(8), range(6)):
+                total = bias
+                for c, ky, kx in product(range(2), range(2), range(3)):
+                    at = (y + ky - 1, 2 * z + kx - 2)
+                    if 0 <= at[0] < 7 and 0 <= at[1] < 9:
+                        weight = int(one.weights[row, (c * 2 + ky) * 3 + kx])
+                        total += weight * int(planes[row // 3 * 2 + c, at[0], at[1]])
+                low = 0 if relu else -32
+                real = min(max(Fraction(total, 8), Fraction(low)), Fraction(31))
+                value = min(max(floor(Fraction(total, 8) + Fraction(1, 2)), low), 31)
+                values[y, z] = value, real
+            for y, z in product(range(8 // size[0]), range(6 // size[1])):
+                seen = [
+                    values[y * size[0] + dy, z * size[1] + dz]
+                    for dy, dz in product(range(size[0]), range(size[1]))
+                ]
+                if pool and pool[0] == "average":
+                    mean = Fraction(sum(value for value, _ in seen), len(seen))
+                    want = floor(mean + Fraction(1, 2))
+                    real = sum((part for _, part in seen), Fraction(0)) / len(seen)
+                else:
+                    want = max(value for value, _ in seen)
+                    real = max(part for _, part in seen)
+                assert outputs[index] == want
+                assert away[index] == abs(want - real)
+                index += 1
+        assert index == len(outputs)
+    assert most_distance(one) == (1.0 if pool and pool[0] == "average" else 0.5)
+    assert apart.max() <= most_distance(one)
+
+
+def test_networks_of_convolutions() -> None:
+    for seed in range(20):
+        network = random_convolutional_network(seed, (2, 9, 8), convolutions=2, lengths=(5,))
+        x = random_inputs(seed, network, 9)
+        for one, value, y in zip(
+            network.layers, network.activations(x), network.activations(x)[1:], strict=False
+        ):
+            assert np.array_equal(integer_layer(one, value), y)
+            # Fractions that state the layer's scale.
+            scaled = replace(one, weight_fraction=one.requant.shift)
+            assert distances(scaled, value, y).max() <= most_distance(one)
