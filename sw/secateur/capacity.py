@@ -11,10 +11,11 @@ import numpy as np
 from torch import nn
 
 from secateur.dead import remove_dead
-from secateur.encode import fit
+from secateur.encode import check_kinds, fit
 from secateur.errors import BadInputError, CheckFailedError
+from secateur.lowering import float_layers
 from secateur.masking import cut
-from secateur.model import dense_layers, weights
+from secateur.model import weights
 from secateur.quantize import quantize
 from secateur.threshold import Masks, by_budget
 from secateur.trace import plain
@@ -176,7 +177,7 @@ class _Room:
                 "prune.fit needs examples to choose the integers' scales with; "
                 "name a set of examples or give prune.budget instead"
             )
-        dense_layers(module)  # refuses what the engine does not support
+        check_kinds(float_layers(module, dataset.shape))
         return cls(
             module=plain(module).cpu(),
             project=project,

@@ -17,12 +17,13 @@ from secateur.program import Program
 from secateur.words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from secateur.lowering import FloatLayer
     from secateur.network import Layer, Network
     from secateur.placement import Placement
 
-__all__ = ["encode", "fit"]
+__all__ = ["check_kinds", "encode", "fit"]
 
 #: What each field must be enough for, and what else than a larger one makes a program need less.
 NEEDS = {
@@ -110,7 +111,7 @@ def fit(
     if lanes is None:
         fields["lanes"] = default_lanes(pes) if type(pes) is int else 1
     base = EngineSpec(**(wide | fields | given))
-    _check_kinds(network)
+    check_kinds(network.layers)
     placement = place(network, pes=pes, lanes=base.lanes)
     codebooks = [layer.code_width for layer in placement.layers if layer.codebook is not None]
     formats = {
@@ -162,7 +163,7 @@ def encode(network: Network, spec: EngineSpec) -> Program:
         If the engine's number formats are others than the network's, or its memories too small, or
         a layer is a convolution.
     """
-    _check_kinds(network)
+    check_kinds(network.layers)
     placement = place(network, pes=spec.pes, lanes=spec.lanes)
     _check_formats(placement.layers, spec)
     _check_entries(placement.layers, [1] * len(placement.layers), spec.entry_width)
@@ -198,9 +199,15 @@ def encode(network: Network, spec: EngineSpec) -> Program:
     )
 
 
-def _check_kinds(network: Network) -> None:
-    """Refuse the kinds of layers that engines do not have."""
-    for layer in network.layers:
+def check_kinds(layers: Iterable[Layer | FloatLayer]) -> None:
+    """Refuse the kinds of layers that engines do not have.
+
+    Raises
+    ------
+    BadInputError
+        If there is a convolution.
+    """
+    for layer in layers:
         if layer.convolution is not None:
             raise BadInputError(
                 f"layer {layer.name!r} is a convolution, which can be pruned, quantised and "

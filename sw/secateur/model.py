@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur import leaf
-from secateur.errors import BadInputError
 from secateur.network import Network
 from secateur.trace import evaluating, plain
 
@@ -21,9 +17,7 @@ if TYPE_CHECKING:
     from secateur.data import Split
 
 __all__ = [
-    "DenseLayer",
     "accuracy",
-    "dense_layers",
     "outputs",
     "plain",
     "weighted",
@@ -32,26 +26,6 @@ __all__ = [
 
 #: Examples that are computed at a time.
 BATCH = 1000
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DenseLayer:
-    """A fully connected layer as the model computes it, masks applied.
-
-    Parameters
-    ----------
-    name : str
-        The layer's name in the model.
-    weight : float32[rows, columns]
-    bias : float32[rows], optional
-    relu : bool
-        Whether a ReLU follows.
-    """
-
-    name: str
-    weight: Tensor
-    bias: Tensor | None
-    relu: bool
 
 
 def weighted(module: nn.Sequential) -> dict[str, nn.Linear | nn.Conv2d]:
@@ -75,36 +49,6 @@ def weighted(module: nn.Sequential) -> dict[str, nn.Linear | nn.Conv2d]:
 def weights(module: nn.Sequential) -> dict[str, Tensor]:
     """Give the weights of a plain module by parameter, as masks are kept, sharing memory."""
     return {f"{name}.weight": layer.weight.detach() for name, layer in weighted(module).items()}
-
-
-def dense_layers(module: nn.Module) -> list[DenseLayer]:
-    """Read a module as the fully connected layers that it computes at inference.
-
-    They share memory with ``module`` where they can; :func:`plain` says what is understood.
-
-    Raises
-    ------
-    BadInputError
-        If the module is not supported, or has another layer than Linear, ReLU, Flatten and
-        Dropout, or begins with a ReLU.
-    """
-    layers: list[DenseLayer] = []
-    for name, part in plain(module, copy=False).named_children():
-        if isinstance(part, nn.Linear):
-            bias = None if part.bias is None else part.bias.detach()
-            layers.append(DenseLayer(name=name, weight=part.weight.detach(), bias=bias, relu=False))
-        elif isinstance(part, nn.ReLU):
-            if not layers:
-                raise BadInputError(
-                    "the model must begin with a Linear layer, not a ReLU; remove it"
-                )
-            layers[-1] = dataclasses.replace(layers[-1], relu=True)
-        elif not isinstance(part, (nn.Flatten, nn.Dropout)):
-            raise BadInputError(
-                f"{leaf.describe(name, part)} is not supported by the engine; "
-                f"use Linear, ReLU, Flatten and Dropout only"
-            )
-    return layers
 
 
 def outputs(module: nn.Module, x: NDArray[np.float32]) -> NDArray[np.float32]:

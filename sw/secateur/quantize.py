@@ -6,12 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from secateur.codebook import centroids, nearest
 from secateur.engine import RANGES
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant, round_to
-from secateur.model import dense_layers
+from secateur.lowering import float_layers
 from secateur.network import Layer, Network
 from secateur.progress import silent
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from secateur.model import DenseLayer
+    from secateur.lowering import FloatLayer
     from secateur.progress import Progress
     from secateur.settings import QuantizeSettings
 
@@ -85,15 +87,16 @@ def quantize(
     Every scale is a power of two, chosen for each layer by :func:`best_fraction`: weights from
     themselves, activations from what the float model computes for ``x``. Biases are rounded in
     the accumulator's scale. After a ReLU activations are unsigned, otherwise signed; the input is
-    signed only if ``x`` has a negative value. Weights that are zero stay zero.
+    signed only if ``x`` has a negative value. Weights that are zero stay zero. Of a convolution
+    that the largest values are taken of, these choose the scale.
 
     Parameters
     ----------
     module : nn.Module
         Any supported module; it is left as it is.
     x : float32[n, ...]
-        Calibration inputs from the training split, taken as [n, features]; the first
-        ``settings.calibration_images`` of them are used.
+        Calibration inputs from the training split, taken as [n, features] where the first layer is
+        no convolution; the first ``settings.calibration_images`` of them are used.
     settings : QuantizeSettings
     name : str
         The network's.
@@ -106,13 +109,13 @@ def quantize(
         If the module is not supported, ``x`` does not fit it, a layer has no weight left after
         rounding, or needs wider accumulators than the engine can have.
     """
-    dense = dense_layers(module)
-    columns = dense[0].weight.shape[1]
+    found = float_layers(module, x.shape[1:])
+    inputs = found[0].inputs
     values = np.asarray(x[: settings.calibration_images], dtype=np.float64)
     values = values.reshape(len(values), math.prod(values.shape[1:]))
-    if values.shape[1:] != (columns,) or not len(values):
+    if values.shape[1:] != (inputs,) or not len(values):
         raise BadInputError(
-            f"calibration inputs must be at least one row of {columns} numbers, not {x.shape}; "
+            f"calibration inputs must be at least one row of {inputs} numbers, not {x.shape}; "
             f"calibrate with the examples that the model was trained on"
         )
     if not np.isfinite(values).all():
@@ -120,26 +123,36 @@ def quantize(
     source = NumberFormat(width=settings.activation_width, signed=bool((values < 0).any()))
     fraction = best_fraction(values, source)
     layers = []
-    for done, layer in enumerate(dense):
-        values = values @ layer.weight.double().numpy().T
-        if layer.bias is not None:
-            values += layer.bias.double().numpy()
-        if layer.relu:
-            values = np.maximum(values, 0.0)
-        largest = np.abs(values).max()
+    for done, layer in enumerate(found):
+        outputs, values = _values(layer, values)
+        largest = np.abs(outputs).max()
         if largest and not SMALLEST <= largest <= LARGEST:
             raise BadInputError(
                 f"layer {layer.name!r} computes values of up to {largest:.3g}, beyond {SMALLEST:g} "
                 f"to {LARGEST:g}; train the model with weight decay and scaled inputs"
             )
-        layers.append(_layer(layer, source, fraction, values, settings))
+        layers.append(_layer(layer, source, fraction, outputs, settings))
         source, fraction = layers[-1].requant.output, layers[-1].output_fraction
-        progress(done + 1, len(dense), f"layer {layer.name}")
+        progress(done + 1, len(found), f"layer {layer.name}")
     return Network(name=name, layers=tuple(layers))
 
 
+def _values(
+    layer: FloatLayer, x: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute what of a layer is rounded, and what the next one takes: float64[n, outputs]."""
+    y = layer.activations(torch.from_numpy(x))
+    pool = None if layer.convolution is None else layer.convolution.pool
+    after = y
+    if pool is not None:
+        after = (F.max_pool2d if pool.kind == "max" else F.avg_pool2d)(y, pool.size)
+    # Of an average, its values are what is rounded.
+    rounded = after if pool is None or pool.kind == "max" else y
+    return rounded.numpy(), after.flatten(1).numpy()
+
+
 def _layer(
-    dense: DenseLayer,
+    found: FloatLayer,
     source: NumberFormat,
     fraction: int,
     outputs: NDArray[np.float64],
@@ -147,37 +160,38 @@ def _layer(
 ) -> Layer:
     """Quantise one layer, given its input's format and its outputs for the calibration inputs."""
     weights, codebook, weight_fraction = quantize_weights(
-        dense.weight.numpy(), settings, dense.name
+        found.weight.numpy(), settings, found.name
     )
-    output = NumberFormat(width=settings.activation_width, signed=not dense.relu)
+    output = NumberFormat(width=settings.activation_width, signed=not found.relu)
     accumulator_fraction = fraction + weight_fraction
     # The requantiser shifts right only, and not farther than MOST_SHIFT.
     output_fraction = min(
         max(best_fraction(outputs, output), accumulator_fraction - MOST_SHIFT),
         accumulator_fraction,
     )
-    bias = np.zeros(len(weights)) if dense.bias is None else dense.bias.double().numpy()
+    bias = np.zeros(len(weights)) if found.bias is None else found.bias.double().numpy()
     widest = RANGES["accumulator_width"][1]
     accumulator = NumberFormat(width=widest, signed=True)
     largest = bias[np.abs(bias).argmax()]
     if abs(largest) * 2.0**accumulator_fraction > accumulator.highest:
         raise BadInputError(
-            f"layer {dense.name!r} has a bias of {largest:.3g}, too large beside its weights for "
+            f"layer {found.name!r} has a bias of {largest:.3g}, too large beside its weights for "
             f"accumulators of {widest} bits; train the model with weight decay"
         )
     layer = Layer(
-        name=dense.name,
+        name=found.name,
         weights=weights,
         bias=round_to(bias, accumulator_fraction, accumulator),
         weight_width=settings.weight_width,
         input=source,
         requant=Requant(
-            shift=accumulator_fraction - output_fraction, output=output, relu=dense.relu
+            shift=accumulator_fraction - output_fraction, output=output, relu=found.relu
         ),
         codebook=codebook,
         input_fraction=fraction,
         weight_fraction=weight_fraction,
         output_fraction=output_fraction,
+        convolution=found.convolution,
     )
     check_accumulators(layer)
     return layer

@@ -21,6 +21,7 @@ from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat
 
 if TYPE_CHECKING:
+    from secateur.convolution import Convolution
     from secateur.network import Layer, Network
 
 __all__ = ["IntegerNetwork"]
@@ -74,7 +75,7 @@ def _round(values: Tensor, target: NumberFormat, slack: float = 0.0) -> Tensor:
 
 
 class _IntegerLayer(nn.Module):
-    """A fully connected layer: integers in, integers out, with real parameters behind them."""
+    """A layer: integers in, integers out, with real parameters behind them."""
 
     def __init__(self, layer: Layer, dtype: torch.dtype) -> None:
         super().__init__()
@@ -119,7 +120,15 @@ class _IntegerLayer(nn.Module):
         if requant.relu and target.signed:
             target = NumberFormat(width=target.width - 1, signed=False)
         weights, biases = self.integers()
-        return _round(F.linear(x, weights, biases) * 0.5**requant.shift, target)
+        conv = self.layer.convolution
+        if conv is None:
+            return _round(F.linear(x, weights, biases) * 0.5**requant.shift, target)
+        y = _round(_convolve(conv, x, weights, biases) * 0.5**requant.shift, target)
+        if conv.pool is not None and conv.pool.kind == "max":
+            y = F.max_pool2d(y, conv.pool.size)
+        elif conv.pool is not None:
+            y = _round(F.avg_pool2d(y, conv.pool.size), target)
+        return y.flatten(1)
 
     def read(self) -> Layer:
         """Give the integer layer as the parameters are now."""
@@ -127,6 +136,21 @@ class _IntegerLayer(nn.Module):
             weights, biases = (part.cpu().numpy().astype(np.int64) for part in self.integers())
         codebook = None if self.layer.codebook is None else np.unique(np.append(weights, 0))
         return replace(self.layer, weights=weights, bias=biases, codebook=codebook)
+
+
+def _convolve(conv: Convolution, x: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
+    """Give the sums of a convolution, float[n, rows, y, x].
+
+    By a matrix product, which is exact for integers: torch's conv2d may transform its operands
+    first (S. Winograd's algorithm), or round them (TF32).
+    """
+    planes = x.view(len(x), conv.channels, conv.height, conv.width)
+    seen = F.unfold(planes, conv.kernel, padding=conv.padding, stride=conv.stride)
+    by_group = weights.view(conv.groups, -1, conv.columns)
+    sums = by_group @ seen.view(len(x), conv.groups, conv.columns, -1)
+    return (sums.view(len(x), len(weights), -1) + biases[:, None]).view(
+        len(x), len(weights), *conv.positions
+    )
 
 
 class IntegerNetwork(nn.Sequential):

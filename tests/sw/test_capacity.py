@@ -253,11 +253,13 @@ def test_no_examples() -> None:
 def test_convolutions_are_not_for_the_engine() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
     message = (
-        "layer '0', a Conv2d, is not supported by the engine; "
-        "use Linear, ReLU, Flatten and Dropout only"
+        "layer '0' is a convolution, which can be pruned, quantised and computed, but not yet "
+        "encoded for the engine; encode a network of fully connected layers"
     )
+    flat = examples(16).train
+    images = Split(flat.x.reshape(-1, 1, 4, 4), flat.labels)
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
-        capacity.budget(module, project(), examples(16))
+        capacity.budget(module, project(), Dataset("random", images, images, images))
 
 
 def test_nothing_describes_devices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,13 @@
 """Float models: their layers with weights, and what they compute."""
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import prune
 
-from secateur.architectures import perceptron
 from secateur.data import Split
-from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant
-from secateur.model import accuracy, dense_layers, outputs, plain, weighted
+from secateur.model import accuracy, outputs, plain, weighted
 from secateur.network import Layer, Network
-
-ENGINE = "is not supported by the engine; use Linear, ReLU, Flatten and Dropout only"
 
 
 def test_layers_with_weights_in_their_order() -> None:
@@ -34,66 +28,6 @@ def test_layers_with_weights_in_their_order() -> None:
         (3, 24),
     ]
     assert all(module.get_parameter(f"{name}.weight") is found[name].weight for name in found)
-
-
-@pytest.mark.parametrize(
-    ("module", "names", "relus"),
-    [
-        (nn.Linear(6, 3), ["0"], [False]),
-        (nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3)), ["0", "1"], [False, False]),
-        (nn.Sequential(nn.Linear(6, 3), nn.ReLU(), nn.ReLU()), ["0"], [True]),
-        (
-            nn.Sequential(
-                nn.Flatten(),
-                nn.Sequential(nn.Linear(6, 3), nn.ReLU()),
-                nn.Dropout(),
-                nn.Linear(3, 2),
-            ),
-            ["1/0", "3"],
-            [True, False],
-        ),
-        (perceptron(6, (5,), 3, torch.Generator()), ["fc1", "fc2"], [True, False]),
-    ],
-)
-def test_dense_layers(module: nn.Module, names: list[str], relus: list[bool]) -> None:
-    layers = dense_layers(module)
-    assert [layer.name for layer in layers] == names
-    assert [layer.relu for layer in layers] == relus
-    x = np.random.default_rng(1).normal(size=(7, 6)).astype(np.float32)
-    want = torch.from_numpy(x)
-    for layer in layers:
-        want = torch.nn.functional.linear(want, layer.weight, layer.bias)
-        want = want.relu() if layer.relu else want
-    assert np.array_equal(outputs(module, x), want.numpy())
-
-
-def test_dense_layers_share_memory_but_not_masks() -> None:
-    first, second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4)
-    prune.l1_unstructured(second, "weight", 9)
-    layers = dense_layers(nn.Sequential(first, second))
-    assert layers[0].weight.data_ptr() == first.weight.data_ptr()
-    assert layers[0].bias is None
-    assert layers[1].weight.count_nonzero() == 7
-
-
-@pytest.mark.parametrize(
-    ("module", "sentence"),
-    [
-        (
-            nn.Sequential(nn.ReLU(), nn.Linear(2, 2)),
-            "the model must begin with a Linear layer, not a ReLU; remove it",
-        ),
-        (nn.Sequential(nn.Conv2d(1, 2, 3)), f"layer '0', a Conv2d, {ENGINE}"),
-        (
-            nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 2)),
-            f"layer '0', an AdaptiveAvgPool2d, {ENGINE}",
-        ),
-    ],
-)
-def test_what_the_engine_lacks(module: nn.Module, sentence: str) -> None:
-    with pytest.raises(BadInputError) as caught:
-        dense_layers(module)
-    assert str(caught.value) == sentence
 
 
 class Counting(nn.Module):

@@ -11,7 +11,8 @@ from torch import nn
 from secateur.architectures import perceptron
 from secateur.dataset import Dataset, Split
 from secateur.errors import BadInputError
-from secateur.model import accuracy, dense_layers
+from secateur.lowering import float_layers
+from secateur.model import accuracy
 from secateur.project import Project
 from secateur.prune import Pruning, prune
 
@@ -35,7 +36,7 @@ def pruned(dataset: Dataset, start: nn.Module | None = None, **sections: Any) ->
 
 
 def weights(module: nn.Module) -> list[np.ndarray]:
-    return [layer.weight.numpy() for layer in dense_layers(module)]
+    return [layer.weight.numpy() for layer in float_layers(module)]
 
 
 def test_quality_is_times_the_standard_deviation(dataset: Dataset) -> None:

@@ -225,6 +225,85 @@ def test_images_are_taken_flat() -> None:
     assert quantize(module, x, QuantizeSettings(), "n").digest == flat.digest
 
 
+def test_exact_convolutions_stay_exact() -> None:
+    """Weights in quarters, a mean of halves: 0.75 and 1.5 are rounded to steps of 1/64."""
+    conv = nn.Conv2d(1, 2, (1, 2), bias=True)
+    conv.weight.data = torch.tensor([[[[0.75, -0.25]]], [[[0.0, 1.0]]]])
+    conv.bias = nn.Parameter(torch.tensor([0.25, -2.0]))
+    x = np.array([[[[1.0, 3.0, 2.0]]], [[[0.0, 1.0, 3.5]]]], np.float32)
+    for pool, kind in ((nn.MaxPool2d((1, 2)), "max"), (nn.AvgPool2d((1, 2)), "average")):
+        module = nn.Sequential(conv, nn.ReLU(), pool, nn.Flatten(), linear([[1.0, -0.5]]))
+        network = quantize(module, x, QuantizeSettings(), "hand")
+        first, second = network.layers
+        assert first.convolution is not None
+        assert first.convolution.pool is not None
+        assert first.convolution.pool.kind == kind
+        assert (first.input_fraction, first.weight_fraction) == (6, 6)
+        assert first.weights.tolist() == [[48, -16], [0, 64]]
+        assert first.bias.tolist() == [1024, -8192]
+        assert second.input == first.requant.output == NumberFormat(width=8, signed=False)
+        got = network.compute(network.quantize_input(x.reshape(2, 3)))
+        assert np.array_equal(got * 2.0**-second.output_fraction, outputs(module, x))
+
+
+def test_the_largest_choose_the_scale_of_a_convolution() -> None:
+    """What pooling drops does not count: of the two values 100 and 1 it keeps one."""
+    conv = nn.Conv2d(1, 1, 1, bias=False)
+    conv.weight.data = torch.tensor([[[[-1.0]]]])
+    x = np.array([[[[100.0, 1.0]]]], np.float32)
+    fractions = []
+    for pool in (nn.MaxPool2d((1, 2)), nn.Identity()):
+        network = quantize(nn.Sequential(conv, pool), x, QuantizeSettings(), "n")
+        fractions.append(network.layers[0].output_fraction)
+    assert fractions == [7, 0]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(0, 10_000),
+    st.integers(-30, 30),
+    st.integers(4, 16),
+    st.integers(2, 16),
+    st.sampled_from([0, 3, 5]),
+)
+def test_any_convolution_of_any_scale(
+    seed: int, scale: int, activation_width: int, weight_width: int, codebook_bits: int
+) -> None:
+    """Zeros stay zero, nothing leaves its format, and wide formats are close to the floats."""
+    torch.manual_seed(seed)
+    module = nn.Sequential(
+        nn.Conv2d(2, 4, (3, 2), (1, 2), (1, 0), groups=1 + seed % 2),
+        nn.BatchNorm2d(4).eval(),
+        nn.ReLU(),
+        (nn.MaxPool2d if seed % 3 else nn.AvgPool2d)((2, 1)),
+        nn.Conv2d(4, 3, 2),
+        nn.Flatten(),
+        nn.Linear(3 * 3 * 3, 5),
+    )
+    first = module[0]
+    assert isinstance(first, nn.Conv2d)
+    first.weight.data *= torch.rand_like(first.weight) < 0.5
+    first.weight.data[0, 0, 0, 0] = 0.5
+    for name, parameter in module.named_parameters():
+        if name in ("0.bias", "4.bias", "6.bias"):
+            parameter.data *= 2.0**scale
+    x = (torch.randn(20, 2, 8, 8) * 2.0**scale).numpy()
+    given = QuantizeSettings(
+        activation_width=activation_width, weight_width=weight_width, codebook_bits=codebook_bits
+    )
+    network = quantize(module, x, given, "any")
+    assert (network.layers[0].weights[first.weight.detach().flatten(1).numpy() == 0] == 0).all()
+    values = network.activations(network.quantize_input(x.reshape(20, -1)))
+    for layer, value in zip(network.layers, values[1:], strict=True):
+        assert layer.requant.output.holds(value)
+        assert layer.accumulator_width <= 48
+        assert value.shape == (20, layer.outputs)
+    if activation_width > 13 and weight_width > 13 and not codebook_bits:
+        got = values[-1] * 2.0 ** -network.layers[-1].output_fraction
+        want = outputs(module.eval(), x)
+        np.testing.assert_allclose(got, want, atol=1e-2 * 2.0**scale)
+
+
 @pytest.mark.parametrize(
     ("module", "x", "sentence"),
     [

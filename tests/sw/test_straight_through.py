@@ -9,6 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur.bench.convolutions import random_convolutional_network
+from secateur.bench.networks import random_inputs
+from secateur.convolution import Convolution, Pool
 from secateur.errors import BadInputError
 from secateur.fixed import NumberFormat, Requant
 from secateur.network import Layer, Network
@@ -81,6 +84,51 @@ def test_computes_what_the_network_computes(
         assert (mine.codebook is None) == (its.codebook is None)
         if mine.codebook is not None:  # less what no weight uses
             assert np.array_equal(mine.codebook, np.unique(np.append(its.weights, 0)))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_convolutions_are_those_of_the_network(seed: int) -> None:
+    """In float32 and, with wide formats, in float64; trained without a step they are the same."""
+    net = random_convolutional_network(
+        seed,
+        (2, 9, 8),
+        convolutions=2,
+        lengths=(4,),
+        codebook=bool(seed % 2),
+        width=8 + 8 * (seed % 3 == 0),
+    )
+    module = IntegerNetwork(net)
+    x = random_inputs(seed, net, 9)
+    got = module(torch.from_numpy(x.astype(np.float32)).view(9, 2, 9, 8)).detach().double().numpy()
+    assert np.array_equal(got, net.compute(x))
+    for mine, its in zip(module.read().layers, net.layers, strict=True):
+        assert np.array_equal(mine.weights, its.weights)
+        assert mine.convolution == its.convolution
+
+
+def test_gradients_of_a_convolution() -> None:
+    """Each weight's is the sum of what it met, of pooled outputs the largest's alone."""
+    conv = Convolution(
+        channels=1, height=2, width=3, kernel=(1, 2), pool=Pool(kind="max", size=(2, 2))
+    )
+    wide = NumberFormat(width=12, signed=True)
+    one = layer(
+        weights=np.array([[1, -2]]),
+        bias=np.array([0]),
+        input=wide,
+        requant=Requant(shift=0, output=wide, relu=False),
+        input_fraction=0,
+        weight_fraction=0,
+        output_fraction=0,
+        convolution=conv,
+    )
+    module = IntegerNetwork(Network(name="n", layers=(one,)))
+    y = module(torch.tensor([[[[5.0, 1.0, 0.0], [2.0, 3.0, 4.0]]]]))
+    assert y.tolist() == [[3.0]]
+    y.sum().backward()
+    part = first(module)
+    assert part.values.grad.tolist() == [5.0, 1.0]
+    assert part.bias.grad.tolist() == [1.0]
 
 
 def layer(**fields: Any) -> Layer:

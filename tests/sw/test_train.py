@@ -14,7 +14,8 @@ from secateur.architectures import perceptron
 from secateur.dataset import Dataset, Split
 from secateur.descent import descend
 from secateur.errors import BadInputError
-from secateur.model import accuracy, dense_layers
+from secateur.lowering import float_layers
+from secateur.model import accuracy
 from secateur.project import Project
 from secateur.settings import TrainSettings
 from secateur.train import check_fits, train
@@ -58,7 +59,7 @@ def test_same_seed_same_bits_and_nothing_global() -> None:
     for seed in (1, 1, 2):
         torch.rand(seed)  # whatever others draw must not matter
         module = train(project(seed=seed, train={"epochs": 2}), dataset)
-        weights.append(torch.cat([layer.weight.flatten() for layer in dense_layers(module)]))
+        weights.append(torch.cat([layer.weight.flatten() for layer in float_layers(module)]))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert before == (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
@@ -72,7 +73,7 @@ def test_one_step_is_the_formula() -> None:
     """Softmax regression, one batch: weights less rate times (gradient + decay * weights)."""
     dataset = blobs()
     module = perceptron(6, (), 3, torch.Generator().manual_seed(1))
-    layer = dense_layers(module)[0]
+    layer = float_layers(module)[0]
     weight = layer.weight.double().numpy().copy()
     x, labels = dataset.train.x.astype(np.float64), dataset.train.labels
     assert layer.bias is not None
@@ -88,15 +89,15 @@ def test_one_step_is_the_formula() -> None:
         generator=torch.Generator(),
     )
     want = weight - 0.125 * (gradient + 0.25 * weight)
-    np.testing.assert_allclose(dense_layers(module)[0].weight.numpy(), want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(float_layers(module)[0].weight.numpy(), want, rtol=1e-5, atol=1e-6)
 
 
 def test_two_steps_follow_half_a_cosine_with_l1_and_l2() -> None:
     """The rate is that of the step, not of the epoch: full in the first, half in the second."""
     dataset = blobs()
     module = perceptron(6, (), 3, torch.Generator().manual_seed(1))
-    weight = dense_layers(module)[0].weight.double().numpy().copy()
-    bias = dense_layers(module)[0].bias
+    weight = float_layers(module)[0].weight.double().numpy().copy()
+    bias = float_layers(module)[0].bias
     assert bias is not None
     bias = bias.double().numpy().copy()
     x, labels = dataset.train.x.astype(np.float64), dataset.train.labels
@@ -127,7 +128,7 @@ def test_two_steps_follow_half_a_cosine_with_l1_and_l2() -> None:
         moment[1] = 0.5 * moment[1] + error.sum(axis=0) + 0.25 * bias
         weight = weight - rate * moment[0]
         bias = bias - rate * moment[1]
-    np.testing.assert_allclose(dense_layers(module)[0].weight.numpy(), weight, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(float_layers(module)[0].weight.numpy(), weight, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -271,6 +272,6 @@ def test_products_of_fewer_bits_learn_as_well_and_leave_float32() -> None:
     for module in (exact, brief):
         assert {value.dtype for value in module.parameters()} == {torch.float32}
         assert accuracy(module, blobs().test) > 0.95
-    first, second = (dense_layers(module)[0].weight for module in (exact, brief))
+    first, second = (float_layers(module)[0].weight for module in (exact, brief))
     assert not torch.equal(first, second)  # the setting does something
     assert torch.allclose(first, second, atol=0.1)
