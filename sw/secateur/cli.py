@@ -278,11 +278,81 @@ def _program_command(stage: Stage) -> click.Command:
     )
 
 
+IMPORT_HELP = """
+Read an ONNX model as one that is pruned and built like any other.
+
+The operators must follow each other in a chain. If there are test data, the outputs are compared
+before anything is written: those that --check names, or input_0.pb and output_0.pb beside MODEL and
+in folders test_data_set_* there. A project starts from the result by network.checkpoint.
+
+\b
+Example:
+  secateur import mnist/model.onnx --scale 255 -o mnist.safetensors
+"""
+
+
+def _import_command() -> click.Command:
+    """Make the subcommand that reads other people's models."""
+
+    def callback(
+        model: Path, output: Path, check: tuple[tuple[Path, Path], ...], scale: float
+    ) -> None:
+        try:
+            from secateur import checkpoint
+            from secateur.onnx_import import find_test_data, import_model
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "onnx"):
+                raise
+            raise BadInputError(
+                f"`secateur import` needs {error.name}, which is not installed; "
+                "run `pip install secateur[train]`"
+            ) from None
+        found = import_model(model, check or find_test_data(model), scale=scale)
+        checkpoint.save(found.module, output)
+        if found.compared:
+            click.echo(f"Outputs agree for {found.compared} inputs", err=True)
+        else:
+            click.echo("There are no test data: nothing was compared", err=True)
+        click.echo(output)
+
+    path = click.Path(path_type=Path)
+    return click.Command(
+        "import",
+        callback=callback,
+        short_help="read an ONNX model, to be pruned like any other",
+        help=IMPORT_HELP,
+        params=[
+            click.Argument(["model"], type=path),
+            click.Option(
+                ["--check"],
+                metavar="INPUT OUTPUT",
+                type=(path, path),
+                multiple=True,
+                help="Files of inputs and of the outputs that the model must give.",
+            ),
+            click.Option(
+                ["--scale"],
+                type=float,
+                default=1.0,
+                show_default=True,
+                help="What examples are to be multiplied by to be the model's inputs.",
+            ),
+            click.Option(
+                ["-o", "--output"],
+                type=click.Path(path_type=Path, dir_okay=False),
+                default=FOLDER / "model.safetensors",
+                show_default=True,
+                help="File to write.",
+            ),
+        ],
+    )
+
+
 def command(stages: Mapping[str, Stage] | None = None) -> click.Group:
     """Make the command ``secateur`` from ``stages``, by default the installed ones."""
     stages = find_stages() if stages is None else stages
     makers = {artefact: stage.name for stage in stages.values() for artefact in stage.outputs}
-    commands = [_build_command(stages)]
+    commands = [_build_command(stages), _import_command()]
     commands += [_stage_command(stage, makers) for stage in stages.values()]
     commands += [_program_command(point.load()) for point in entry_points(group=GROUP)]
     commands.append(check_command(FOLDER / "program.sct"))

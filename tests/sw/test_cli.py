@@ -177,10 +177,10 @@ def test_version() -> None:
 def test_commands_are_listed_in_the_order_of_the_way() -> None:
     lines = secateur("--help").stdout.partition("Commands:\n")[2].splitlines()
     names = [line.split()[0] for line in lines if not line.startswith("   ")]
-    assert names == ["build", "make", "double", "program", "check"]
+    assert names == ["build", "import", "make", "double", "program", "check"]
 
 
-@pytest.mark.parametrize("name", ["build", *find_stages(), "program", "check"])
+@pytest.mark.parametrize("name", ["build", "import", *find_stages(), "program", "check"])
 def test_every_help_has_an_example_that_parses(name: str) -> None:
     group = command()
     text = CliRunner().invoke(group, [name, "--help"]).stdout
@@ -194,6 +194,8 @@ def test_every_help_has_an_example_that_parses(name: str) -> None:
         return
     if name == "program":  # which needs no project
         assert context.params["weights"] == Path("other/program.sct")
+    elif name == "import":
+        assert context.params["model"] == Path("mnist/model.onnx")
     else:
         assert context.params["project"] == Path("examples/digits.toml")
 
