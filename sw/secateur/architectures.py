@@ -1,4 +1,4 @@
-"""Networks to train or to prune: perceptrons, and the four of Han et al., NIPS 2015."""
+"""Networks to train or to prune: small ones, and the four of Han et al., NIPS 2015."""
 
 from __future__ import annotations
 
@@ -145,6 +145,20 @@ def _perceptron(features: int, hidden: Sequence[int], classes: int) -> list[tupl
     return layers[:-1]
 
 
+def _digits_cnn() -> list[tuple[str, nn.Module]]:
+    """Two small convolutions, each as large as its input, and one fully connected layer."""
+    return [
+        ("conv1", _conv(1, 8, 3, padding=1)),
+        ("conv1/relu", nn.ReLU()),
+        ("pool1", _pool(2, 2)),
+        ("conv2", _conv(8, 16, 3, padding=1)),
+        ("conv2/relu", nn.ReLU()),
+        ("pool2", _pool(2, 2)),
+        ("flatten", nn.Flatten()),
+        ("fc1", _linear(64, 10)),
+    ]
+
+
 def _lenet5() -> list[tuple[str, nn.Module]]:
     """Caffe's, with ReLU after fc1 only."""
     return [
@@ -207,6 +221,7 @@ def _vgg16() -> list[tuple[str, nn.Module]]:
 
 #: By the names of :class:`secateur.settings.NetworkSettings`.
 ARCHITECTURES = {
+    "digits-cnn": Architecture(shape=(1, 8, 8), classes=10, layers=_digits_cnn),
     "lenet-300-100": Architecture(
         shape=(784,), classes=10, layers=lambda: _perceptron(784, (300, 100), 10)
     ),

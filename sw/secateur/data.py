@@ -36,7 +36,7 @@ def _split(name: str, x: NDArray[np.float32], labels: NDArray[np.int64]) -> Data
     )
 
 
-def _digits() -> Dataset:
+def _digits(name: str, shape: tuple[int, ...]) -> Dataset:
     """Load scikit-learn's bundled 1,797 handwritten digits of 8x8 pixels, 0 to 1 in sixteenths.
 
     They are the test set of UCI's "Optical Recognition of Handwritten Digits"
@@ -45,9 +45,8 @@ def _digits() -> Dataset:
     from sklearn.datasets import load_digits  # slow to import, and only this needs it
 
     pixels, labels = load_digits(return_X_y=True)
-    return _split(
-        "digits", np.asarray(pixels / 16, dtype=np.float32), np.asarray(labels, dtype=np.int64)
-    )
+    x = np.asarray(pixels / 16, dtype=np.float32).reshape(-1, *shape)
+    return _split(name, x, np.asarray(labels, dtype=np.int64))
 
 
 def load(
@@ -86,7 +85,7 @@ def load(
         return None
     if settings.name == "mnist":
         return mnist.load(settings.validation, progress)
-    return _digits()
+    return _digits(settings.name, (64,) if settings.name == "digits" else (1, 8, 8))
 
 
 def require(

@@ -82,10 +82,11 @@ class DataSettings(Settings):
 
     Parameters
     ----------
-    name : {"digits", "mnist", "none"}
-        A set of examples: scikit-learn's, which comes with Secateur; MNIST, which is read from the
-        folder that ``SECATEUR_DATA`` names or downloaded once; or none, for a trained model that
-        is pruned without retraining and whose accuracy is then unknown.
+    name : {"digits", "digits-8x8", "mnist", "none"}
+        A set of examples: scikit-learn's, which comes with Secateur, as rows of 64 pixels or as
+        images of one channel, for convolutions; MNIST, which is read from the folder that
+        ``SECATEUR_DATA`` names or downloaded once; or none, for a trained model that is pruned
+        without retraining and whose accuracy is then unknown.
     file : str, optional
         Examples of your own instead: an .npz file with the arrays that
         :data:`secateur.npz.ARRAYS` lists, relative to the project file.
@@ -94,7 +95,9 @@ class DataSettings(Settings):
         is 0, some of those that are learnt from are watched.
     """
 
-    name: Literal["digits", "mnist", "none"] = _choice("digits", "mnist", "none")
+    name: Literal["digits", "digits-8x8", "mnist", "none"] = _choice(
+        "digits", "digits-8x8", "mnist", "none"
+    )
     file: str | None = _file()
     validation: int = integer(5000, 0, 30_000)
 
@@ -121,9 +124,9 @@ class NetworkSettings(Settings):
         A file that :func:`secateur.checkpoint.save` wrote, relative to the project file.
     """
 
-    architecture: Literal["perceptron", "lenet-300-100", "lenet5", "alexnet", "vgg16"] = _choice(
-        "perceptron", "lenet-300-100", "lenet5", "alexnet", "vgg16"
-    )
+    architecture: Literal[
+        "perceptron", "digits-cnn", "lenet-300-100", "lenet5", "alexnet", "vgg16"
+    ] = _choice("perceptron", "digits-cnn", "lenet-300-100", "lenet5", "alexnet", "vgg16")
     hidden: tuple[Annotated[int, Field(strict=True, ge=1, le=65536)], ...] = Field(
         (128, 64),
         max_length=63,

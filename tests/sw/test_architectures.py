@@ -23,6 +23,7 @@ def built(name: str, shape: tuple[int, ...] = (), classes: int = 0, seed: int = 
 @pytest.mark.parametrize(
     ("name", "weights", "parameters"),
     [
+        ("digits-cnn", 72 + 1152 + 640, 72 + 1152 + 640 + 34),
         ("lenet-300-100", 266_200, 266_610),
         ("lenet5", 430_500, 431_080),
         ("alexnet", 61_090_496, 61_100_840),

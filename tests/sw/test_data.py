@@ -44,6 +44,14 @@ def test_types_and_units(digits: Dataset) -> None:
     assert (digits.train.x.min(), digits.train.x.max()) == (0.0, 1.0)
 
 
+def test_digits_as_images(digits: Dataset) -> None:
+    images = data.require(DataSettings(name="digits-8x8"))
+    assert (images.name, images.shape) == ("digits-8x8", (1, 8, 8))
+    for part, other in ((images.train, digits.train), (images.test, digits.test)):
+        assert np.array_equal(part.flat, other.x)
+        assert np.array_equal(part.labels, other.labels)
+
+
 def test_accuracy() -> None:
     split = Split(np.zeros((4, 1), np.float32), np.array([0, 1, 2, 0]))
     outputs = np.array([[5, 5, 5], [0, 7, 7], [1, 1, 1], [-3, -2, -3]])

@@ -342,7 +342,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ),
         (
             "[data]\nname = 'emnist'",
-            ': data.name must be "digits", "mnist" or "none", not \'emnist\'',
+            ': data.name must be "digits", "digits-8x8", "mnist" or "none", not \'emnist\'',
         ),
         (
             "[data]\nname = 'digits'\nfile = 'a.npz'",
@@ -362,8 +362,8 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         (
             "[network]\narchitecture = 'resnet'",
             (
-                ': network.architecture must be "perceptron", "lenet-300-100", "lenet5", '
-                '"alexnet" or "vgg16", not \'resnet\''
+                ': network.architecture must be "perceptron", "digits-cnn", "lenet-300-100", '
+                '"lenet5", "alexnet" or "vgg16", not \'resnet\''
             ),
         ),
         (
