@@ -21,6 +21,10 @@ from secateur.encode import encode, fit
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.estimate import Resources, estimate
 from secateur.placed import PlacedDesign
+from secateur.progress import silent
+from secateur.project import Project
+from secateur.stage import Context
+from secateur.stages_hw import SYNTHESIZE
 from secateur.synthesize import SynthesisResult, build, synthesize
 from secateur.technology import ice40
 
@@ -193,6 +197,34 @@ def test_bad_input_is_said_before_any_tool_runs(
     with pytest.raises(BadInputError, match=message):
         synthesize(program, folder=tmp_path / "synthesis", **options)
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_the_check_is_an_option(
+    check: bool, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The project's key reaches the top; nothing is built here."""
+
+    class Made(Exception):
+        pass
+
+    def stop(top: Any, **_: Any) -> None:
+        raise Made(top())
+
+    monkeypatch.setattr(synthesis, "Top", lambda spec, *, checked, **_: checked)
+    monkeypatch.setattr(synthesis, "build", stop)
+    program.save(tmp_path / "program.sct")
+    given = {"synthesize": {"check": True}} if check else {}
+    context = Context(
+        project=Project.model_validate({"name": "one", **given}),
+        inputs={"program.sct": tmp_path / "program.sct"},
+        outputs={},
+        work=tmp_path,
+        progress=silent,
+    )
+    with pytest.raises(Made) as caught:
+        SYNTHESIZE.run(context)
+    assert caught.value.args == (check,)
 
 
 def test_engine(program: Program, tmp_path: Path) -> None:

@@ -192,13 +192,14 @@ class Walker(wiring.Component):
                 visit.value.eq(Cat(value, value[-1] & word.signed).as_signed()),
             ]
         if self.checked:
-            # Active, so that its entries are multiplied; by zero, so that no sum changes.
+            # Active, so that its entries are multiplied; by zero, so that no sum changes. It is no
+            # job's end: nothing is left to be walked.
             with m.If(self.scan):
                 m.d.sync += self.visit.eq(1)
                 for lane in range(self.spec.lanes):
                     visit = self.o[lane]
                     m.d.sync += [
-                        *(visit.first.eq(self.scan_first), visit.base.eq(0), visit.end.eq(0)),
+                        *(visit.first.eq(self.scan_first), visit.base.eq(0)),
                         *(visit.active.eq(1), visit.value.eq(0)),
                     ]
         return m
