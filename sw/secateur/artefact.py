@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayFile", "digest", "write_whole"]
 
+#: Types of numbers, by safetensors' names, that numpy has of its own.
+NUMPY_TYPES = frozenset(
+    {"BOOL", "F64", "F32", "F16"} | {f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64)}
+)
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file: all of it or nothing.
@@ -98,10 +103,15 @@ class ArrayFile:
             with safe_open(path, framework="numpy") as file:
                 # What the file is comes first: another one's arrays may be huge, or not numpy's.
                 description = self._description(path, file.metadata() or {})
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                names = file.keys()
+                kinds = {file.get_slice(name).get_dtype() for name in names}
+                # Another package may have taught numpy more of them, which would be read then.
+                if foreign := sorted(kinds - NUMPY_TYPES):
+                    raise TypeError(f"numpy has no {', '.join(foreign)}")
+                arrays = {name: file.get_tensor(name) for name in names}
         except FileNotFoundError:
             raise BadInputError(f"{path} does not exist; make it with {self.maker}") from None
-        except (SafetensorError, OSError, AttributeError, TypeError) as error:  # the last: bfloat16
+        except (SafetensorError, OSError, TypeError) as error:
             raise BadInputError(
                 f"{path} is not a readable {self.kind} ({error}); make it again with {self.maker}"
             ) from None
