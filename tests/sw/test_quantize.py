@@ -247,15 +247,15 @@ def test_exact_convolutions_stay_exact() -> None:
 
 
 def test_the_largest_choose_the_scale_of_a_convolution() -> None:
-    """What pooling drops does not count: of the two values 100 and 1 it keeps one."""
+    """Of -100 and -1 the largest value is -1, and the average -50.5 is one of both, rounded."""
     conv = nn.Conv2d(1, 1, 1, bias=False)
     conv.weight.data = torch.tensor([[[[-1.0]]]])
     x = np.array([[[[100.0, 1.0]]]], np.float32)
     fractions = []
-    for pool in (nn.MaxPool2d((1, 2)), nn.Identity()):
+    for pool in (nn.MaxPool2d((1, 2)), nn.AvgPool2d((1, 2)), nn.Identity()):
         network = quantize(nn.Sequential(conv, pool), x, QuantizeSettings(), "n")
         fractions.append(network.layers[0].output_fraction)
-    assert fractions == [7, 0]
+    assert fractions == [7, 0, 0]
 
 
 @settings(deadline=None, max_examples=25)
