@@ -65,6 +65,11 @@ def together() -> Iterator[None]:
     import torch
     import torch.distributed as dist
 
+    # Its functions have the group of the moment of this import as a default, for ever. Imported
+    # later (by DistributedDataParallel), it keeps gloo's threads beyond the group's end, and one
+    # of them that frees a tensor while the interpreter ends aborts the process.
+    import torch.distributed.nn
+
     rank, size = _pair(LOCAL_RANK, LOCAL_SIZE)
     gpus = torch.cuda.device_count()
     if gpus:

@@ -65,6 +65,9 @@ def main(folder: Path) -> None:
             parallel.agree({"a": torch.tensor(parallel.rank())}, "masks")
         except BadInputError as error:
             (folder / f"error-{parallel.rank()}").write_text(str(error))
+        rank = parallel.rank()
+    threads = sorted(task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm"))
+    (folder / f"threads-{rank}").write_text(" ".join(threads))
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,13 @@ def test_processes_that_disagree_all_stop(folder: Path) -> None:
             "the processes of one training must have the same masks; give all of them the same "
             "files, machines and versions"
         )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read from /proc")
+def test_threads_end_with_the_group(folder: Path) -> None:
+    """A thread of gloo's that lives on aborts its process now and then, on a busy machine."""
+    for rank in (0, 1):
+        assert "gloo" not in (folder / f"threads-{rank}").read_text()
 
 
 def test_alone() -> None:
