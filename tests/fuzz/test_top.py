@@ -21,7 +21,9 @@ DIVISOR, CLOCK = 4, 100_000_000
 
 
 @pytest.mark.cosim
+@pytest.mark.parametrize("checked", [False, True])
 def test_hostile_frames(
+    checked: bool,
     tmp_path: Path,
     pytestconfig: pytest.Config,
     record_property: Callable[[str, object], None],
@@ -34,7 +36,14 @@ def test_hostile_frames(
     x = random_inputs(1, network, 20)
     np.savez(tmp_path / "0.npz", x=x, y=network.compute(x))
     passed = cosimulate(
-        Top(spec, program=program, clock=CLOCK, baud=CLOCK // DIVISOR, max_payload=256),
+        Top(
+            spec,
+            program=program,
+            clock=CLOCK,
+            baud=CLOCK // DIVISOR,
+            max_payload=256,
+            checked=checked,
+        ),
         testbench="secateur.bench.tb_top_hostile",
         build_dir=tmp_path / "simulation",
         cache=pytestconfig.rootpath / "build/cosim",
@@ -42,6 +51,7 @@ def test_hostile_frames(
             "JOB": str(tmp_path),
             "DIVISOR": str(DIVISOR),
             "CASES": str(cases),
+            "CHECKED": str(int(checked)),
         },
     )
     assert passed == ["goes_on"]

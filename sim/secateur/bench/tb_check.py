@@ -6,6 +6,7 @@ The folder ``JOB`` and ``DIVISOR`` are as in :mod:`secateur.bench.tb_top`. Every
 from __future__ import annotations
 
 import random
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import cocotb
@@ -15,12 +16,14 @@ from cocotb.triggers import FallingEdge, Timer
 from secateur.bench.tb_top import TIMEOUT, Case, connect
 from secateur.checksum import checksums
 from secateur.errors import CheckFailedError
-from secateur.framing import pack
+from secateur.format import Section, memories
+from secateur.framing import pack, unpack
 from secateur.host import Board
 from secateur.link import Link
-from secateur.protocol import CHECK, Code, Command
+from secateur.protocol import CHECK, CRC, Code, Command
 
 if TYPE_CHECKING:
+    from secateur.engine import EngineSpec
     from secateur.program import Program
 
 __all__ = ["flips", "results"]
@@ -48,16 +51,36 @@ def found(board: Board, program: Program) -> str:
     return ""
 
 
+def sums(link: Link, dut: Any, spec: EngineSpec, bank: int) -> int:
+    """Ask for what no host would, and compare each CRC with the memory's words; count them."""
+    depth, size = spec.weight_depth, memories(spec)[Section.WEIGHTS].record.size
+    asked = (
+        *((0, count) for count in (0, 1, depth, 2 * depth - 1, 2 * depth, 2 * depth + 3)),
+        *((pe, (1 << 24) - 1) for pe in (spec.pes - 1, spec.pes, 255)),
+    )
+    for pe, count in asked:
+        words = [0] * depth
+        if pe < spec.pes:
+            memory = getattr(dut.engine, f"pe_{pe}").weights.memory
+            words = [int(memory[bank * depth + place].value) for place in range(depth)]
+        raw = b"".join(
+            words[place % depth].to_bytes(size, "little") for place in range(count % (2 * depth))
+        )
+        got = unpack(CRC, link.request(Command.CHECK, pack(CHECK, pe=pe, count=count)).payload)
+        assert got["crc"] == zlib.crc32(raw), f"{count} entries of PE {pe}: {got['crc']:08x}"
+    return len(asked)
+
+
 @cocotb.test()
 async def flips(dut: Any) -> None:
     """Every bit that flips is found, in the PE in which it did, and nothing else is."""
     port = await connect(dut)
     cases = [Case.read("0"), Case.read("1")]
     rng = random.Random(1)
-    done = 0
+    done = summed = 0
 
     def host() -> None:
-        nonlocal done
+        nonlocal done, summed
         link = Link(port, timeout=TIMEOUT, attempts=1)
         answer = link.request(Command.CHECK, pack(CHECK, pe=0, count=1), also=(Code.PROGRAM,))
         assert answer.code is Code.PROGRAM
@@ -85,11 +108,12 @@ async def flips(dut: Any) -> None:
             assert found(board, case.program) == "PE 0; load the program again"
             board.load(case.program)
             bank ^= spec.banks - 1
+            summed += sums(link, dut, spec, bank)
             assert found(board, case.program) == ""
             case.check(board)
 
     await bridge(host)()
-    assert done == 3 * FLIPS
+    assert (done, summed) == (3 * FLIPS, 3 * 9)
 
 
 @cocotb.test()
@@ -103,9 +127,9 @@ async def results(dut: Any) -> None:
         board.load(case.program)
         case.check(board)
         link = Link(port, timeout=TIMEOUT, attempts=1)
-        for _ in range(2):
+        for size in (0, 1, 3, 5, 256):
             assert found(board, case.program) == ""
-            answer = link.request(Command.CHECK, b"one", also=(Code.LENGTH,))
+            answer = link.request(Command.CHECK, bytes(size), also=(Code.LENGTH,))
             assert answer.code is Code.LENGTH
             result = board.read()
             assert result.y.tolist() == case.y[-1].tolist()

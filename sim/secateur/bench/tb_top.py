@@ -25,7 +25,16 @@ from secateur.framing import frame, pack, unframe, unpack
 from secateur.host import Board
 from secateur.link import Link
 from secateur.program import Program
-from secateur.protocol import LOAD, REQUEST, RESPONSE, RESPONSE_MARK, Code, Command, Status
+from secateur.protocol import (
+    CHECK,
+    LOAD,
+    REQUEST,
+    RESPONSE,
+    RESPONSE_MARK,
+    Code,
+    Command,
+    Status,
+)
 from secateur.serial import SimulatedPort
 
 if TYPE_CHECKING:
@@ -161,7 +170,7 @@ async def bad_frames(dut: Any) -> None:
         case.check(board, slice(2, 3))
 
         # Whole, and refused.
-        for command in (Command.INFER, Command.LOAD, Command.STATUS, Command.READ):
+        for command in (*Command,)[1:]:
             refused(command, bytes(largest + 1), Code.OVERSIZED)
             refused(command, bytes(4 * largest), Code.OVERSIZED)
         refused(Command.INFER, words[1:], Code.LENGTH)
@@ -169,6 +178,8 @@ async def bad_frames(dut: Any) -> None:
         refused(Command.STATUS, b"\0", Code.LENGTH)
         refused(Command.READ, b"\0", Code.LENGTH)
         refused(Command.LOAD, pack(LOAD, offset=0), Code.LENGTH)
+        for payload in (b"", pack(CHECK, pe=0, count=1), bytes(largest)):
+            refused(Command.CHECK, payload, Code.COMMAND)
         port.write(frame(b"\x63\x4d"))
         body = unframe(port.read_until(b"\0"))
         assert body == bytes([0x63 | RESPONSE_MARK, 77, Code.COMMAND])
