@@ -46,7 +46,8 @@ def build(
     What decides a stage's result is its settings, its input files, the sources of its layer and
     of those below, and the versions of its tools. The SHA-256 of all that names the folder in
     ``folder/cache`` that its outputs are kept in. That folder appears when the stage has ended
-    well, in one step, so that a build that is killed leaves no half-written result.
+    well, in one step, so that a build that is killed leaves no half-written result. After a check
+    that failed, the logs are beside it in ``<name>.logs``, until the stage is run again.
 
     Parameters
     ----------
@@ -124,9 +125,10 @@ def _cached(
     }
     key = digest_json(causes)
     place = cache / f"{stage.name}-{key[:SHORT]}"
+    logs = cache / f"{place.name}.logs"
     if _intact(place, stage):
         if display is not None:
-            display.note(stage.name, "unchanged")
+            display.note(stage.name, f"unchanged, logs in {logs}" if logs.exists() else "unchanged")
         return place
     shutil.rmtree(place, ignore_errors=True)  # damaged by hand
     start = time.monotonic()
@@ -136,7 +138,9 @@ def _cached(
     resume = cache / f"{place.name}.resume"
     with (
         step as progress,
-        execute(stage, project, inputs, work, progress, resume=resume, note=note) as outputs,
+        execute(
+            stage, project, inputs, work, progress, resume=resume, logs=logs, note=note
+        ) as outputs,
     ):
         record = {
             "key": key,

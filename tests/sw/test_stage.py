@@ -434,6 +434,22 @@ def test_a_result_that_says_what_is_wrong_is_kept_with_the_logs(tmp_path: Path) 
     assert notes == 2 * ["as fast as it can be", f"the logs are in {logs}"]
 
 
+def test_a_build_keeps_the_logs_of_what_is_wrong(tmp_path: Path) -> None:
+    """Beside the cached result, which another build takes as it is."""
+    runs: list[str] = []
+    console = Console(file=io.StringIO())
+    for _ in range(2):
+        build(PROJECT, tmp_path, stages=order([_checked("a", runs)]), display=Display(console))
+        (logs,) = (tmp_path / "cache").glob("a-*.logs")
+        assert contents(logs) == {"tool.log"}
+    assert runs == ["a"]
+    assert not [*tmp_path.rglob("*.work")]
+    assert [line[12:] for line in output(console) if str(logs) in line] == [
+        f"the logs are in {logs}",
+        f"unchanged, logs in {logs}",
+    ]
+
+
 def test_the_installed_stages() -> None:
     assert [*find_stages()] == [
         "train",
