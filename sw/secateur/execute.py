@@ -92,7 +92,7 @@ def execute(
             error.args = tuple(_moved(str(said), scratch, kept) for said in error.args)
             error.add_note(f"The logs are in {kept}")
         else:
-            shutil.rmtree(work)
+            shutil.rmtree(work, ignore_errors=True)
         if isinstance(error, ModuleNotFoundError) and error.name == EXTRA:
             raise BadInputError(
                 f"`secateur {stage.name}` needs {error.name}, which is not installed; "
@@ -110,12 +110,18 @@ def execute(
 
 
 def _keep(work: Path, scratch: Path, logs: Path | None) -> Path:
-    """Put a stage's logs in the place of those of an earlier failure; say where they are."""
+    """Put a stage's logs in the place of those of an earlier failure; say where they are.
+
+    Where that place cannot be had they stay: what they are about is more than where they lie.
+    """
     if logs is None or not distributed.is_primary():
         return scratch
     shutil.rmtree(logs, ignore_errors=True)
-    scratch.rename(logs)
-    shutil.rmtree(work)
+    try:
+        scratch.rename(logs)
+    except OSError:
+        return scratch
+    shutil.rmtree(work, ignore_errors=True)
     return logs
 
 

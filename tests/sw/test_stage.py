@@ -206,6 +206,24 @@ def test_a_failed_check_leaves_only_the_logs(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"bad.txt"}
 
 
+def test_a_failed_check_is_told_where_its_logs_cannot_go(tmp_path: Path) -> None:
+    """Something else has their name: they stay where they were written, which the error names."""
+    mine = tmp_path / ".bad.txt.logs"
+    mine.write_text("precious")
+
+    def run(context: Context) -> None:
+        (context.work / "tool.log").write_text("why")
+        raise CheckFailedError(f"no; see {context.work / 'tool.log'}")
+
+    with pytest.raises(CheckFailedError) as caught:
+        run_alone(stage("bad", run), PROJECT, {}, tmp_path / "bad.txt")
+    (log,) = tmp_path.rglob("tool.log")
+    assert log.parent.name == "logs"
+    assert str(caught.value) == f"no; see {log}"
+    assert caught.value.__notes__ == [f"The logs are in {log.parent}"]
+    assert mine.read_text() == "precious"
+
+
 def test_alone_nothing_else_is_touched(tmp_path: Path) -> None:
     """Not a folder of the user's, nor what another command writes to the same place."""
     mine = tmp_path / "count.txt.work" / "mine"
