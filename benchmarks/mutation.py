@@ -30,7 +30,7 @@ from mutation_tables import page, summary
 
 from secateur.artefact import write_whole
 from secateur.bench.fault import replaced
-from secateur.errors import BadInputError, CheckFailedError
+from secateur.errors import CheckFailedError
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ("gateware", "software")
@@ -68,7 +68,7 @@ class Mutant:
 
         Raises
         ------
-        BadInputError
+        LookupError
             If the text does not hold ``old`` exactly once.
         """
         return replaced(text, self.old, self.new, where=self.path)
@@ -126,5 +126,5 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (BadInputError, CheckFailedError) as error:
+    except CheckFailedError as error:
         sys.exit(f"mutation: {error}")

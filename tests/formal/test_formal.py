@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from secateur.bench.fault import Fault, planted
 from secateur.bench.formal import Claim, RefutedError, prove
 from secateur.bench.harness import Harness
-from secateur.errors import BadInputError, CheckFailedError
+from secateur.errors import CheckFailedError
 from secateur.gateware.drain import Drain
 from secateur.gateware.uart import UartTransmitter
 from secateur.proofs.sizes import SPEC
@@ -145,7 +145,7 @@ def test_time_limit() -> None:
 
 @pytest.mark.parametrize(("old", "count"), [("no such text", 0), ("self.o.valid", 4)])
 def test_fault_has_one_place(old: str, count: int) -> None:
-    with pytest.raises(BadInputError) as caught:
+    with pytest.raises(LookupError) as caught:
         with planted(Fault("buffer", old, "", "")):
             pass
     assert str(caught.value) == (

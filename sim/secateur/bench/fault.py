@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from amaranth.lib.wiring import Component
 
-from secateur.errors import BadInputError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,7 +25,7 @@ def replaced(text: str, old: str, new: str, *, where: str) -> str:
 
     Raises
     ------
-    BadInputError
+    LookupError
         If it does not.
 
     Examples
@@ -36,7 +34,7 @@ def replaced(text: str, old: str, new: str, *, where: str) -> str:
     'a - b'
     """
     if (count := text.count(old)) != 1:
-        raise BadInputError(
+        raise LookupError(
             f"{where} must hold {old!r} once, not {count} times; correct the deliberate fault"
         )
     return text.replace(old, new)
@@ -70,7 +68,7 @@ def planted(fault: Fault) -> Iterator[None]:
 
     Raises
     ------
-    BadInputError
+    LookupError
         If the fault does not fit the module.
     """
     module = importlib.import_module(f"secateur.gateware.{fault.module}")
