@@ -458,8 +458,8 @@ def test_a_build_keeps_the_logs_of_what_is_wrong(tmp_path: Path) -> None:
     console = Console(file=io.StringIO())
     for _ in range(2):
         build(PROJECT, tmp_path, stages=order([_checked("a", runs)]), display=Display(console))
-        (logs,) = (tmp_path / "cache").glob("a-*.logs")
-        assert contents(logs) == {"tool.log"}
+    (logs,) = (tmp_path / "cache").glob("a-*.logs")
+    assert contents(logs) == {"tool.log"}
     assert runs == ["a"]
     assert not [*tmp_path.rglob("*.work")]
     assert [line[12:] for line in output(console) if str(logs) in line] == [
