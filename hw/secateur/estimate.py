@@ -55,9 +55,13 @@ LUT_MODELS = {
     },
 }
 
+#: LUT4s of the check of weights, and for each bit of all PEs' entries, which it joins: of five
+#: boards of 4 to 28 PEs of both families (``python benchmarks/check_cost.py``) it misses none by
+#: more than 14.
+CHECK_LUTS, CHECK_LUTS_PER_BIT = 170, 2 / 3
 
 #: Percent of a device's LUTs that a network may be made to fill: the rest is for what the estimate
-#: may be off, and for place and route, which a fuller device makes slow.
+#: may be off, for the check of weights, and for place and route, which a fuller device makes slow.
 FILLED = 90
 
 
@@ -137,8 +141,12 @@ def features(spec: EngineSpec, device: Device) -> dict[str, int]:
     return found
 
 
-def estimate(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) -> Resources:
+def estimate(
+    spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES, checked: bool = False
+) -> Resources:
     """Estimate what ``spec`` takes of ``device`` behind a UART with payloads of ``payload`` bytes.
+
+    With ``checked`` its weights can be checked.
 
     Examples
     --------
@@ -150,10 +158,14 @@ def estimate(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) 
     """
     model = LUT_MODELS[device.family.name]
     lut = sum(model[name] * value for name, value in features(spec, device).items())
+    if checked:
+        lut += CHECK_LUTS + CHECK_LUTS_PER_BIT * spec.pes * spec.entry_width
     return Resources(lut=round(lut), **hard_cells(spec, device, payload))
 
 
-def require(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) -> Resources:
+def require(
+    spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES, checked: bool = False
+) -> Resources:
     """Estimate, and refuse what does not fit.
 
     Raises
@@ -162,14 +174,15 @@ def require(spec: EngineSpec, device: Device, *, payload: int = PAYLOAD_BYTES) -
         If the device is too small: the sentence names everything that does not fit, and the
         smallest device that would hold it.
     """
-    needed = estimate(spec, device, payload=payload)
-    lacking = _lacking(needed, device)
+
+    def lacks(one: Device) -> list[str]:
+        return _lacking(estimate(spec, one, payload=payload, checked=checked), one)
+
+    needed = estimate(spec, device, payload=payload, checked=checked)
+    lacking = lacks(device)
     if not lacking:
         return needed
-    larger = next(
-        (d.name for d in DEVICES.values() if not _lacking(estimate(spec, d, payload=payload), d)),
-        None,
-    )
+    larger = next((one.name for one in DEVICES.values() if not lacks(one)), None)
     way_out = (
         f"device {larger!r} would hold it"
         if larger

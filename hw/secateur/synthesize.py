@@ -147,7 +147,7 @@ def synthesize(
     target = find_device(device)
     words = max(program.input_words, program.output_words)
     payload = payload_bytes(program.spec, words)
-    expected = require(program.spec, target, payload=payload)
+    expected = require(program.spec, target, payload=payload, checked=checked)
     clock = round(clock_mhz * 1_000_000)
     # Before any component exists, since Amaranth complains of those that are never built.
     divisor(clock, baud)

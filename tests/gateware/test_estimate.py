@@ -130,6 +130,41 @@ def test_device_too_small(device: str, fields: dict[str, int], message: str) -> 
         require(spec_of(**fields), find_device(device))
 
 
+@pytest.mark.parametrize(
+    ("device", "pes", "bits", "index_width", "measured"),
+    [
+        ("ecp5-25k", 4, 4, 5, 182),
+        ("ecp5-25k", 16, 4, 4, 246),
+        ("ecp5-25k", 28, 4, 4, 326),
+        ("ice40-up5k", 4, 0, 5, 218),
+        ("ice40-hx8k", 8, 4, 1, 183),
+    ],
+)
+def test_the_check_takes_what_was_measured(
+    device: str, pes: int, bits: int, index_width: int, measured: int
+) -> None:
+    """By ``benchmarks/check_cost.py``, which knows more of these engines: 25k-4 and so on."""
+    width = (bits or 8) + index_width
+    spec = spec_of(pes=pes, entry_width=width, index_width=index_width, codebook_bits=bits)
+    plain, checked = (
+        estimate(spec, find_device(device), checked=checked) for checked in (False, True)
+    )
+    assert checked.lut - plain.lut == pytest.approx(measured, abs=15)
+    assert (checked.bram, checked.dsp, checked.spram) == (plain.bram, plain.dsp, plain.spram)
+
+
+def test_a_device_too_small_for_the_check() -> None:
+    spec = spec_of(pes=4, **SMALL, jobs=4, accumulator_memories=2)
+    device = find_device("ice40-up5k")
+    for checked, luts in ((False, ""), (True, "5426 LUT4s of 5280 and ")):
+        with pytest.raises(BadInputError) as caught:
+            require(spec, device, checked=checked)
+        assert str(caught.value) == (
+            f"the engine does not fit device 'ice40-up5k': it needs {luts}46 block RAMs of 30; "
+            "device 'ecp5-25k' would hold it"
+        )
+
+
 def test_what_is_made_to_fit_leaves_a_tenth_of_the_luts() -> None:
     fields = {"weight_depth": 64, "column_depth": 64, "row_depth": 32, "accumulator_width": 24}
     spec = spec_of(pes=28, banks=1, **fields)

@@ -203,7 +203,12 @@ def test_bad_input_is_said_before_any_tool_runs(
 def test_the_check_is_an_option(
     check: bool, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The project's key reaches the top; nothing is built here."""
+    """The project's key reaches the estimate and the top; nothing is built here."""
+    asked: list[bool] = []
+
+    def ask(*given: Any, checked: bool, **options: Any) -> Resources:
+        asked.append(checked)
+        return estimate(*given, checked=checked, **options)
 
     class Made(Exception):
         pass
@@ -211,6 +216,7 @@ def test_the_check_is_an_option(
     def stop(top: Any, **_: Any) -> None:
         raise Made(top())
 
+    monkeypatch.setattr(synthesis, "require", ask)
     monkeypatch.setattr(synthesis, "Top", lambda spec, *, checked, **_: checked)
     monkeypatch.setattr(synthesis, "build", stop)
     program.save(tmp_path / "program.sct")
@@ -224,7 +230,7 @@ def test_the_check_is_an_option(
     )
     with pytest.raises(Made) as caught:
         SYNTHESIZE.run(context)
-    assert caught.value.args == (check,)
+    assert (caught.value.args, asked) == ((check,), [check])
 
 
 def test_engine(program: Program, tmp_path: Path) -> None:
