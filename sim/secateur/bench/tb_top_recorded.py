@@ -1,7 +1,8 @@
 """cocotb test bench of any form of :class:`secateur.gateware.top.Top`: every byte that it sends.
 
 The folder ``JOB`` holds the program ``0.sct`` with ``0.npz``; a bit takes ``DIVISOR`` cycles. The
-file ``SENT`` gets the bytes, which are the same for whatever is right in every cycle.
+file ``SENT`` gets the bytes, which are the same for whatever is right in every cycle. ``CHECKED``
+is 1 if the board's weights can be checked, else 0.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ async def load_and_infer(dut: Any) -> None:
         board.load(case.program)
         case.check(board)
         assert board.read().y.tolist() == case.y[-1].tolist()
+        if os.environ["CHECKED"] == "1":
+            board.check()
         port.timeout = QUIET
         assert port.read() == b"", "it sent what nobody asked for"
 

@@ -103,9 +103,15 @@ def require_yosys() -> None:
 
 
 def choose_device(
-    spec: EngineSpec, names: Sequence[str], *, payload: int = PAYLOAD_BYTES
+    spec: EngineSpec,
+    names: Sequence[str],
+    *,
+    payload: int = PAYLOAD_BYTES,
+    checked: bool = False,
 ) -> Device:
     """Choose the first device that holds the engine behind a UART with such payloads.
+
+    With ``checked`` the engine's weights can be checked.
 
     Raises
     ------
@@ -116,7 +122,7 @@ def choose_device(
     for name in names:
         device = find_device(name)
         try:
-            require(spec, device, payload=payload)
+            require(spec, device, payload=payload, checked=checked)
         except BadInputError as error:
             why = str(error).partition(";")[0]
         else:

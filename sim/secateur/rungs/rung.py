@@ -71,6 +71,8 @@ class Subject:
         Builds of simulators, for all rungs.
     seed : int
         Of whatever is drawn.
+    checked : bool
+        Whether the hardware can check its weights; a project's ``synthesize.check``.
     amounts : Amounts
     progress : callable
         As in :mod:`secateur.progress`.
@@ -84,6 +86,7 @@ class Subject:
     folder: Path
     cache: Path
     seed: int = 0
+    checked: bool = False
     amounts: Amounts = field(default_factory=Amounts)
     progress: Progress = silent
     note: Note = unnoted

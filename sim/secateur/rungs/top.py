@@ -10,6 +10,7 @@ import numpy as np
 
 from secateur.bench.cosim import cosimulate
 from secateur.checks import check_counts
+from secateur.checksum import checksums
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.estimate import payload_bytes
 from secateur.gateware.top import Top
@@ -39,9 +40,10 @@ def _top(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
     """Load and infer through the pins of the netlist, and of the Verilog that it was made of.
 
     It is the bitstream's design without what belongs to a board, its PLL and pads, which no
-    simulator has a model of, and without a program, and the check of weights, which is an option.
-    Every byte that it sends must be that of the portable Verilog, with status, cycles and CRCs, and
-    every output the network's. Yosys's log and the cells are checked as those of the engine alone.
+    simulator has a model of, and without a program. Every byte that it sends must be that of the
+    portable Verilog, with status, cycles and CRCs, and every output the network's; where the
+    hardware can check its weights, so must what it says of every PE's. Yosys's log and the cells
+    are checked as those of the engine alone.
     """
     require_simulator("verilator")
     require_yosys()
@@ -52,7 +54,7 @@ def _top(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
         check_payload(program, payload)
     except BadInputError as error:
         raise NotRunError(str(error)) from error
-    device = choose_device(program.spec, devices, payload=payload)
+    device = choose_device(program.spec, devices, payload=payload, checked=subject.checked)
     folder = subject.room(f"{device.name}-top")
 
     def top(technology: Technology) -> Top:
@@ -62,6 +64,7 @@ def _top(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
             baud=CLOCK // DIVISOR,
             max_payload=payload,
             technology=technology,
+            checked=subject.checked,
         )
 
     subject.progress(0, 0, f"synthesis with the UART for {device.name}")
@@ -85,6 +88,7 @@ def _top(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
                 "JOB": str(folder.resolve()),
                 "DIVISOR": str(DIVISOR),
                 "SENT": str((work / "sent").resolve()),
+                "CHECKED": str(int(subject.checked)),
             },
             seed=subject.seed,
             cache=subject.cache,
@@ -100,9 +104,11 @@ def _top(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
             f"the netlist sent {len(found)} bytes and its Verilog {len(plain)}, of which {same} "
             "are the same"
         )
+    checked = {"checked entries": sum(one.count for one in checksums(program))}
     return {
         "test inputs": len(x),
         "outputs": want.size,
+        **(checked if subject.checked else {}),
         "bytes of the program": len(program.image),
         "bytes of responses": len(found),
         **name_cells(cells),
