@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from secateur.checksum import checksums
 from secateur.program import Program
 from secateur.protocol import BAUD
 
@@ -30,8 +29,7 @@ def _check(port: str, weights: Path, baud: int) -> None:
     program = Program.load(weights)
     with Board(port, baudrate=baud) as board:
         board.attach(program)
-        board.check()
-    found = checksums(program)
+        found = board.check()
     entries = sum(one.count for one in found)
     click.echo(f"the {entries} entries of {len(found)} PEs are those of {weights}")
 

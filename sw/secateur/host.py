@@ -38,6 +38,7 @@ from secateur.protocol import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from secateur.checksum import Checksum
     from secateur.link import Port
     from secateur.program import Program
 
@@ -228,17 +229,22 @@ class Board:
         self._loaded()
         return self._parse_result(self._link.request(Command.READ))
 
-    def check(self) -> None:
+    def check(self) -> list[Checksum]:
         """Check that the board's weight memories still hold what the program wrote.
 
         Any one or two flipped bits of a PE are found, and more of them almost always. Inferences
         wait meanwhile; nothing else changes, but for this object, which forgets a program that the
         board does not run any more.
 
+        Returns
+        -------
+        list of Checksum
+            What the board was asked for, and has; at least one.
+
         Raises
         ------
         BadInputError
-            If no program was loaded.
+            If no program was loaded, or it has no weights.
         CheckFailedError
             If a weight has changed.
         BoardError
@@ -247,13 +253,17 @@ class Board:
         """
         program = self._loaded()
         self.attach(program)
-        wrong = [one.pe for one in checksums(program) if self._crc(one.pe, one.count) != one.crc]
+        sums = checksums(program)
+        if not sums:
+            raise BadInputError(f"the program {program.id:08x} has no weights to check")
+        wrong = [one.pe for one in sums if self._crc(one.pe, one.count) != one.crc]
         if wrong:
             self.attach(program)  # or has somebody else replaced it?
             raise CheckFailedError(
                 f"the board's weights are not those of the program {program.id:08x}: bits have "
                 f"flipped in the memory of PE {', '.join(map(str, wrong))}; load the program again"
             )
+        return sums
 
     def _crc(self, pe: int, count: int) -> int:
         """Ask for the CRC-32 of a PE's first entries."""

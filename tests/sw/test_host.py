@@ -519,7 +519,7 @@ def test_check() -> None:
     rng = random.Random(1)
     for index in (0, 1, 0):
         board.load(PROGRAMS[index])
-        board.check()
+        assert board.check() == checksums(PROGRAMS[index])
         words = read_image(SPEC, PROGRAMS[index].image)
         for _ in range(20):
             pe = rng.randrange(SPEC.pes)
@@ -542,13 +542,18 @@ def test_check() -> None:
         check(board, index, 1)
 
 
-def test_checks_that_cannot_be() -> None:
+def test_checks_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ModelBoard()
     board = Board(model)
     with pytest.raises(BadInputError) as no_program:
         board.check()
     assert str(no_program.value) == "no program is in use; load or attach one first"
     board.load(PROGRAMS[0])
+    with monkeypatch.context() as patched:
+        patched.setattr("secateur.host.checksums", lambda _: [])
+        with pytest.raises(BadInputError) as nothing:
+            board.check()
+    assert str(nothing.value) == f"the program {PROGRAMS[0].id:08x} has no weights to check"
     model.flips = None
     with pytest.raises(BoardError) as caught:
         board.check()
@@ -605,6 +610,10 @@ def test_the_command_line_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         return result.exit_code, result.stdout, result.stderr
 
     entries = sum(one.count for one in checksums(PROGRAMS[0]))
+    summed = []
+    monkeypatch.setattr(
+        "secateur.checksum.read_image", lambda *given: summed.append(1) or read_image(*given)
+    )
     assert run() == (0, f"the {entries} entries of {SPEC.pes} PEs are those of {path}\n", "")
     model.flips = {(2, 1): 4}
     code, out, sentence = run("--baud", "9600")
@@ -614,5 +623,6 @@ def test_the_command_line_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert run()[0] == 1
     path.unlink()
     assert run()[0] == 2
+    assert len(summed) == 2  # once each time
     assert asked == [("/dev/here", BAUD), ("/dev/here", 9600), ("/dev/here", BAUD)]
     assert model.closed
