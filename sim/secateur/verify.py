@@ -70,7 +70,7 @@ LADDER = (
     ),
     Step(
         name="components",
-        compared="requantiser and accumulator, as circuits, with their specifications",
+        compared="components, as circuits, with their specifications or with lists",
         climb=components,
     ),
     Step(

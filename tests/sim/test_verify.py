@@ -15,7 +15,7 @@ from amaranth.hdl import Module
 from click.testing import CliRunner
 
 from secateur.bench.convolutions import random_convolutional_network
-from secateur.bench.fault import planted
+from secateur.bench.fault import Fault, planted
 from secateur.bench.networks import random_inputs, random_network
 from secateur.cli import command
 from secateur.cycles import model
@@ -120,6 +120,7 @@ def test_the_ladder(subject: Subject) -> None:
     assert amounts["decoder"]["PEs"] == 2
     assert amounts["decoder"]["columns"] == 2 * 2 * 9  # of each PE in each layer
     assert amounts["components"]["requantised values"] > 200
+    assert len(amounts["components"]) == 8
     assert min(amounts["components"].values()) > 20
     three_ways = {"test inputs": 5, "outputs": 3 * 5 * outputs, "latencies": 5}
     assert amounts["engine, Verilator"] == three_ways
@@ -311,6 +312,28 @@ def test_a_wrong_accumulator_is_red(subject: Subject, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Multiplier, "elaborate", lose_a_bit)
     assert failure(components, subject).startswith("cycle ")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            Fault("queue", "self.r_rdy.eq(0)", "self.r_rdy.eq(self.w_en)", ""),
+            "cycle 1: r_rdy is True",
+        ),
+        (
+            Fault("column", "limit = self.spec.queue_depth", "limit = 99", ""),
+            "cycle 37: room is True",
+        ),
+        (Fault("walk", "left != 1", "left != 0", ""), "cycle 3, word 1: done is False"),
+        (Fault("store", "~hidden_full & ~turn_x", "~hidden_full", ""), "cycle 1: i_hidden.ready"),
+        (Fault("drain", "address + 1)", "address + 2)", ""), "word 0 of "),
+    ],
+    ids=lambda value: getattr(value, "module", ""),
+)
+def test_a_wrong_component_is_red(fault: Fault, said: str, subject: Subject) -> None:
+    with planted(fault):
+        assert failure(components, subject).startswith(said)
 
 
 def flipped(name: str, *arguments: Any, **options: Any) -> Any:

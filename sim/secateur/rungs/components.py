@@ -9,6 +9,7 @@ from secateur.bench.accumulator import run_accumulator
 from secateur.bench.hostile import HOSTILE
 from secateur.bench.requantizer import Case, check_requantizer, random_cases
 from secateur.gateware.accumulate import Accumulator
+from secateur.rungs.flow import columns, drained, queued, stored, walked
 
 if TYPE_CHECKING:
     from secateur.bench.accumulator import AccumulatorBench, Slot
@@ -18,13 +19,23 @@ if TYPE_CHECKING:
 
 __all__ = ["components"]
 
+#: What is counted, and who compares it.
+FLOW = {
+    "queued words": queued,
+    "columns": columns,
+    "walked words": walked,
+    "stored words": stored,
+    "drained words": drained,
+}
+
 
 def components(subject: Subject) -> dict[str, int]:
-    """Compare the requantiser and the accumulator, at the engine's widths, in every cycle.
+    """Compare requantiser, accumulator and what passes words, as large as the engine's, each cycle.
 
     The requantiser with ``Requant.compute()``, under stalls, for drawn sums and shifts and around
     every bound of every layer; the accumulator with sums in a dictionary, while slots are read and
-    cleared between products, with extreme operands and to the ends of its width.
+    cleared between products, with extreme operands and to the ends of its width; the components of
+    :mod:`secateur.rungs.flow` with lists of what they were given.
     """
     spec, amounts = subject.program.spec, subject.amounts
     cases = random_cases(spec.accumulator_width, amounts.cases, seed=subject.seed)
@@ -39,6 +50,9 @@ def components(subject: Subject) -> dict[str, int]:
         await _accumulate(bench, amounts.cases, subject.seed, found)
 
     run_accumulator(Accumulator(spec, technology=HOSTILE), body)
+    for name, compare in FLOW.items():
+        subject.progress(0, 0, name)
+        found[name] = compare(spec, amounts.cases, subject.seed)
     return found
 
 
