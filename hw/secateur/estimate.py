@@ -94,7 +94,7 @@ def require_possible(spec: EngineSpec) -> None:
     Raises
     ------
     BadInputError
-        If they have more bits than :data:`GENERATED` of the largest devices.
+        If they have more bits than :data:`GENERATED` of the largest devices, or positions.
     """
     bits = sum(kind.bits for kind in engine_memories(spec))
     largest = GENERATED * max(device.memory_bits for device in DEVICES.values())

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from secateur.format import Section, memories
-from secateur.gateware.column import IN_FLIGHT, slice_layout
-from secateur.gateware.drain import drain_room
+from secateur.gateware.column import in_flight, slice_layout
+from secateur.gateware.maps.pool import kept_layout, pool_depth
+from secateur.gateware.rows import drain_room
 from secateur.protocol import word_size
 from secateur.technology.blocks import BlockRam
 from secateur.technology.distributed import BITS, WORDS
@@ -119,7 +120,7 @@ class Memories:
 def queue(spec: EngineSpec) -> Memories:
     """Return where columns wait for the PEs."""
     return Memories(
-        depth=spec.queue_depth + IN_FLIGHT - 1,
+        depth=spec.queue_depth + in_flight(spec) - 1,
         width=slice_layout(spec).size,
         count=spec.pes,
         made_by="",
@@ -147,7 +148,12 @@ def engine_memories(spec: EngineSpec, device: Device | None = None) -> Iterator[
             filled=filled,
         )
     yield Memories(depth=2, width=32, banks=spec.banks, filled=filled)  # which program it is
-    yield Memories(depth=2 * spec.activation_depth, width=spec.lanes * spec.activation_width)
+    if spec.positions:
+        yield Memories(depth=spec.activation_depth, width=spec.activation_width, count=spec.lanes)
+        kept = kept_layout(spec).size
+        yield Memories(depth=pool_depth(spec), width=kept, made_by="", distributed=True)
+    else:
+        yield Memories(depth=2 * spec.activation_depth, width=spec.lanes * spec.activation_width)
     yield Memories(
         depth=spec.row_depth * spec.jobs // spec.accumulator_memories,
         width=spec.accumulator_width,

@@ -7,17 +7,21 @@ constant belongs to a pipeline stage in `secateur.gateware`; simulation shows th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from secateur.format import Section
 from secateur.image import read_image
 from secateur.machine import run
+from secateur.map_machine import SETUP, run_layer
+from secateur.reference_maps import patches_of
 from secateur.units import Work
 from secateur.words import streams_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from secateur.network import Network
@@ -73,6 +77,8 @@ def model(
         By layer.
     """
     streams = _streams(program)
+    if program.spec.positions:
+        return _model_maps(program, network, x, streams)
     active = _active(program, network, x)
     latency, jobs = [], []
     at_once = max(1, AT_ONCE // program.spec.pes)
@@ -101,9 +107,67 @@ def followed(program: Program, network: Network, x: NDArray[np.int64]) -> NDArra
     int64[inputs]
         Cycles from the first word of the first x to the last word of every y, both included.
     """
+    if program.spec.positions:  # the engine takes an x when it has given the y before
+        return model(program, network, x)[0].sum(keepdims=True)
     active = np.concatenate(_active(program, network, x), axis=1)
     times = run(_work(program, _streams(program), active[None]))
     return times.ended[0] - times.begun[0, 0] + 1
+
+
+def _model_maps(
+    program: Program, network: Network, x: NDArray[np.int64], streams: list[Streams]
+) -> tuple[NDArray[np.int64], list[LayerCycles]]:
+    """Model an engine with positions, layer by layer."""
+    spec = program.spec
+    contents = read_image(spec, program.image)
+    table = contents[Section.LAYERS, 0]
+    setup = SETUP + (1 << spec.codebook_bits if spec.codebook_bits else 0)
+    latency = np.full(len(x), program.input_words + setup + 1)
+    layers = []
+    at_once = max(1, AT_ONCE // spec.pes)
+    for index, (each, active) in enumerate(zip(streams, _seen(program, network, x), strict=True)):
+        only = slice(index, index + 1)
+        counts = each.counts.T.reshape(-1, spec.groups, spec.lanes).astype(np.int32)
+        cycles = []
+        for first in range(0, len(x), at_once):
+            work = Work(
+                spec=spec,
+                source_words=table["source_words"][only],
+                rows_words=table["rows_words"][only],
+                bases=np.zeros(1, dtype=np.int64),
+                counts=counts,
+                active=active[first : first + at_once],
+            )
+            cycles.append(run_layer(work))
+        products = _multiplications(each, active.sum(axis=1))
+        layers.append(LayerCycles(cycles=np.concatenate(cycles), multiplications=products))
+        latency += layers[-1].cycles + (index > 0) * (setup + 1)
+    return latency, layers
+
+
+def _seen(program: Program, network: Network, x: NDArray[np.int64]) -> Iterator[NDArray[np.bool_]]:
+    """Tell which activations each layer's patches have: bool[inputs, positions, words, lanes]."""
+    spec = program.spec
+    contents = read_image(spec, program.image)
+    table, offsets = contents[Section.LAYERS, 0], contents[Section.OFFSETS, 0]
+    words = np.stack([offsets[f"word{lane}"] for lane in range(spec.lanes)], axis=1)
+    memory = np.zeros((len(x), spec.activation_depth * spec.lanes), dtype=bool)
+    order = np.array(program.input_order)
+    memory[:, np.flatnonzero(order >= 0)] = x[:, order[order >= 0]] != 0
+    outputs = network.activations(x)[1:]
+    for index, (layer, activations) in enumerate(zip(program.layers, outputs, strict=True)):
+        fields = {name: int(values[index]) for name, values in table.items()}
+        begin = fields["column_base"]
+        mine = words[begin : begin + fields["source_words"]] * spec.lanes + np.arange(spec.lanes)
+        address = patches_of(spec, fields)[:, None, None] + mine
+        yield memory[:, address % (1 << spec.address_width)]
+        if not fields["last"]:
+            pixel = np.arange((fields["count2"] + 1) * (fields["count3"] + 1))
+            word = fields["target_base"] + pixel * fields["rows_words"]
+            word += pixel // (fields["count2"] + 1) * fields["target_gap"]
+            planes = activations.reshape(len(x), layer.rows, -1)[:, list(layer.order)]
+            place = np.arange(len(layer.order))[:, None] + word * spec.lanes
+            memory[:, place] = planes != 0
 
 
 def _streams(program: Program) -> list[Streams]:
@@ -138,8 +202,11 @@ def _work(program: Program, streams: list[Streams], active: NDArray[np.bool_]) -
     )
 
 
-def _multiplications(streams: Streams, active: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Count the entries of active columns that are no padding: int64[inputs, pes]."""
+def _multiplications(streams: Streams, active: NDArray[Any]) -> NDArray[np.int64]:
+    """Count the entries of active columns that are no padding: int64[inputs, pes].
+
+    ``active`` says how often each column is, bool or int64[inputs, words, lanes].
+    """
     lanes = active.shape[2]
     products = []
     for pe, (weights, counts) in enumerate(zip(streams.weights, streams.counts, strict=True)):

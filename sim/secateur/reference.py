@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secateur.entry import unpack_entries
-from secateur.fixed import NumberFormat, Requant
 from secateur.format import IMAGE_HEADER, LoadError, Section
 from secateur.image import CRC_SIZE, IncompleteImageError, RefusedImageError, parse_image
+from secateur.reference_maps import infer_maps, requantised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +46,7 @@ class Reference:
         self.program: int | None = None
         self.error = LoadError.NONE
         self._contents: Contents = {}
+        self._memory = np.zeros(spec.activation_depth * spec.lanes, dtype=np.int64)
 
     def load(self, image: bytes) -> LoadError:
         """Take one image, its first byte marked as first.
@@ -65,6 +66,7 @@ class Reference:
         self.error = LoadError.NONE
         try:
             self._contents, size = parse_image(self.spec, image)
+            self._memory[:] = 0
             self.program = int.from_bytes(image[size - CRC_SIZE : size], "little")
             return self.error
         except RefusedImageError as refusal:
@@ -105,6 +107,10 @@ class Reference:
             layers.append((fields, *self._entries(index, fields)))
             if last:
                 break
+        if self.spec.positions:
+            return np.array([
+                infer_maps(self.spec, self._contents, layers, words, self._memory) for words in x
+            ])
         y = []
         for words in x:
             for fields, *entries in layers:
@@ -162,18 +168,5 @@ class Reference:
         place = slots, pes // spec.lanes, pes % spec.lanes
         np.add.at(sums, place, weights * ((source ^ sign) - sign)[columns])
 
-        rows = fields["rows_words"] * spec.lanes
-        bias = self._contents[Section.BIASES, 0]
-        addresses = fields["bias_base"] + np.arange(rows // spec.drain_lanes)
-        biases = np.stack([bias[f"bias{n}"][addresses] for n in range(spec.drain_lanes)], axis=1)
-        total = sums.sum(axis=2).ravel()[:rows] + biases.ravel()
-        accumulator = NumberFormat(width=spec.accumulator_width, signed=True)
-        if not (accumulator.holds(sums) and accumulator.holds(total)):
-            raise OverflowError(f"an accumulator leaves its {accumulator.width} bits")
-        requant = Requant(
-            shift=fields["shift"],
-            output=NumberFormat(width=width, signed=bool(fields["output_signed"])),
-            relu=bool(fields["relu"]),
-        )
-        pattern = requant.compute(total) & ((1 << width) - 1)
+        pattern = requantised(spec, self._contents, fields, sums) & ((1 << width) - 1)
         return pattern.reshape(-1, spec.lanes)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from secateur.gateware.accumulate import Accumulator
-from secateur.gateware.column import IN_FLIGHT
-from secateur.gateware.drain import drain_latencies, drain_room, drain_rounds
+from secateur.gateware.column import in_flight
+from secateur.gateware.maps.walk import MapWalker
 from secateur.gateware.pe import ProcessingElement
+from secateur.gateware.rows import drain_latencies, drain_room, drain_rounds
 from secateur.gateware.walk import Walker
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ __all__ = ["Drains", "Hold", "ProcessingElements", "Visit", "Work"]
 
 #: An element of a queue: the entries of a column in the low bits, then the job's end and its tag.
 COUNT, END, TAG = (1 << 13) - 1, 1 << 13, 14
-#: Cycles from a word's reading to its columns' entering the queues, and from there to the earliest
-#: in which a sequencer takes them: the queue, and its output register.
-TO_QUEUE, IN_QUEUE = Walker.LATENCY + 1, 2
+#: Cycles from a column's entering a queue to the earliest in which a sequencer takes it: the queue,
+#: and its output register.
+IN_QUEUE = 2
 #: Cycles from the last address of a job in a PE to that in which the control knows of it: those of
 #: the pipeline, the PE's bit, and the register in which those of all PEs meet.
 TO_ENDED = ProcessingElement.LATENCY + Accumulator.LATENCY + 2
@@ -77,6 +78,12 @@ class Hold(NamedTuple):
     tag: NDArray[np.int64]
 
 
+def _memory_of(spec: EngineSpec, tag: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Say in which memory a tag's accumulators lie, as ``secateur.gateware.accumulate`` has it."""
+    pairs = spec.positions > 2 and spec.accumulator_memories == 2
+    return (tag >> pairs) % spec.accumulator_memories
+
+
 class ProcessingElements:
     """Queues and sequencers.
 
@@ -88,9 +95,9 @@ class ProcessingElements:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.jobs = work.spec.jobs
+        self.to_queue = (MapWalker if work.spec.positions else Walker).LATENCY + 1
         engines, pes = len(work.active), work.spec.pes
-        size = 1 << (work.spec.queue_depth + IN_FLIGHT).bit_length()
+        size = 1 << (work.spec.queue_depth + in_flight(work.spec)).bit_length()
         self.ring = np.zeros(engines * pes * size, dtype=np.int32)
         self.first = np.arange(engines * pes).reshape(engines, pes) * size
         self.mask = size - 1
@@ -102,7 +109,7 @@ class ProcessingElements:
         none = np.zeros(engines, dtype=bool)
         self.hold = Hold(none, none)  # of the cycle before, which is when it counts
         self.flight: deque[Visit] = deque()
-        self.left = np.full((engines, self.jobs), pes)  # PEs that have not ended the tag's job
+        self.left = np.full((engines, work.spec.tags), pes)  # PEs that have not ended the tag's job
 
     def step(self, visit: Visit, hold: Hold) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Move on; return the engines, and their tags, of which the last PE ended its job."""
@@ -111,10 +118,8 @@ class ProcessingElements:
         go = np.broadcast_to(True, current.shape)
         hold, self.hold = self.hold, hold
         if hold.valid.any():
-            same = True
-            if spec.accumulator_memories == 2:
-                same = ((current >> TAG) & 1) == (hold.tag & 1)[:, None]
-            go = ~(hold.valid[:, None] & same)
+            held, mine = (_memory_of(spec, tag) for tag in (hold.tag[:, None], current >> TAG))
+            go = ~(hold.valid[:, None] & (held == mine))
         free = single & (go | (current == 0))
         ending = single & go & ((current & END) != 0)
 
@@ -125,7 +130,7 @@ class ProcessingElements:
         self.head = self.head + take
         self.ready_tail = self.tail.copy()
         self.flight.append(visit)
-        if len(self.flight) > TO_QUEUE:
+        if len(self.flight) > self.to_queue:
             self._queue(self.flight.popleft())
         self.room = self.filled
         self.filled = (self.tail - counted <= spec.queue_depth).all(axis=1)

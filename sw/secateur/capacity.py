@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from secateur.dead import remove_dead
-from secateur.encode import check_kinds, fit
+from secateur.encode import fit
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.lowering import float_layers
 from secateur.masking import cut
@@ -177,7 +177,12 @@ class _Room:
                 "prune.fit needs examples to choose the integers' scales with; "
                 "name a set of examples or give prune.budget instead"
             )
-        check_kinds(float_layers(module, dataset.shape))
+        for layer in float_layers(module, dataset.shape):
+            if layer.convolution is not None:
+                raise BadInputError(
+                    f"layer {layer.name!r} is a convolution, and what fits a device is known of "
+                    f"fully connected layers only; give prune.budget instead"
+                )
         return cls(
             module=plain(module).cpu(),
             project=project,

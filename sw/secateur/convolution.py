@@ -243,6 +243,30 @@ class Convolution:
         seen = np.lib.stride_tricks.sliding_window_view(planes, self.kernel, axis=(3, 4))
         return seen[:, :, :, ::step_y, ::step_x].transpose(0, 1, 3, 4, 2, 5, 6)
 
+    def lower(self, weights: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give rows the columns of all channels, with zeros outside their group.
+
+        Parameters
+        ----------
+        weights : int64[rows, columns]
+
+        Returns
+        -------
+        int64[rows, channels * kernel]
+
+        Examples
+        --------
+        >>> conv = Convolution(channels=2, height=1, width=2, kernel=(1, 2), groups=2)
+        >>> conv.lower(np.array([[1, 2], [3, 4]])).tolist()
+        [[1, 2, 0, 0], [0, 0, 3, 4]]
+        """
+        if self.groups == 1:
+            return weights
+        lowered = np.zeros((len(weights), self.groups, self.columns), dtype=np.int64)
+        rows = np.arange(len(weights))
+        lowered[rows, rows * self.groups // len(weights)] = weights
+        return lowered.reshape(len(weights), -1)
+
     def sums(self, x: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArray[np.int64]:
         """Add up the products.
 

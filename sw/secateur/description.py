@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 
 from pydantic import ConfigDict
 
+from secateur.convolution import Convolution
 from secateur.fixed import NumberFormat
 from secateur.schema import parse
 
@@ -32,6 +34,8 @@ class ProgramLayer:
     input, output : NumberFormat
     input_fraction, weight_fraction, output_fraction : int
         Bits after the binary point.
+    convolution : Convolution, optional
+        The network's; none for a fully connected layer.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -49,6 +53,19 @@ class ProgramLayer:
     input_fraction: int
     weight_fraction: int
     output_fraction: int
+    convolution: Convolution | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Activations of the network's input to the layer."""
+        return self.columns if self.convolution is None else self.convolution.inputs
+
+    @property
+    def outputs(self) -> int:
+        """Activations of the network's output of the layer."""
+        if self.convolution is None:
+            return self.rows
+        return self.rows * math.prod(self.convolution.plane)
 
     @property
     def weights(self) -> int:
@@ -64,7 +81,7 @@ class Description:
     ------
     ValueError
         If an order holds an index twice, or one that does not exist, or lacks an output, or
-        layers do not fit each other.
+        layers do not fit each other. In the order of an image -1 is a zero.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -79,17 +96,26 @@ class Description:
     def __post_init__(self) -> None:
         if not self.layers or len(self.layers[-1].order) != self.layers[-1].rows:
             raise ValueError("the last layer must keep all of its rows")
-        lengths = [self.inputs, *(layer.rows for layer in self.layers)]
-        if [layer.columns for layer in self.layers] != lengths[:-1]:
+        for before, layer in zip((None, *self.layers), self.layers, strict=False):
+            _check_convolution(before, layer)
+        lengths = [self.inputs, *(layer.outputs for layer in self.layers)]
+        if [layer.inputs for layer in self.layers] != lengths[:-1]:
             raise ValueError("a layer must have as many columns as the one before has rows")
-        orders = [self.input_order, *(layer.order for layer in self.layers)]
+        lengths = [self.inputs, *(layer.rows for layer in self.layers)]
+        image = self.layers[0].convolution is not None
+        inputs = [index for index in self.input_order if index != -1 or not image]
+        orders = [inputs, *(layer.order for layer in self.layers)]
         for length, order in zip(lengths, orders, strict=True):
             if not order or len({*order}) < len(order) or min(order) < 0 or max(order) >= length:
                 raise ValueError(f"an order must hold different indices below {length}")
 
     def to_json(self) -> bytes:
         """Give the canonical text."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True).encode()
+        fields = dataclasses.asdict(self)
+        for layer in fields["layers"]:  # as it was before there were any
+            if layer["convolution"] is None:
+                del layer["convolution"]
+        return json.dumps(fields, sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Description:
@@ -101,3 +127,18 @@ class Description:
             With the first rule that the text breaks, as a phrase.
         """
         return parse(cls, text)
+
+
+def _check_convolution(before: ProgramLayer | None, layer: ProgramLayer) -> None:
+    """Refuse a convolution that no network has in this place."""
+    convolution = layer.convolution
+    if convolution is None:
+        return
+    if layer.columns != convolution.columns or layer.rows % convolution.groups:
+        raise ValueError("a convolution must have the columns and rows of its groups")
+    convolution.check_size("output", (layer.rows, *convolution.positions))
+    planes = convolution.channels, convolution.height, convolution.width
+    if before is not None and (
+        before.convolution is None or (before.rows, *before.convolution.plane) != planes
+    ):
+        raise ValueError("a convolution must take the planes of the convolution before")

@@ -32,7 +32,8 @@ RANGES = {
     "layer_depth": (2, 64),
     "banks": (1, 2),
     "jobs": (1, 4),
-    "accumulator_memories": (1, 2),
+    "accumulator_memories": (1, 4),
+    "positions": (0, 16),
 }
 
 #: Fields that address a memory or a ring, whose counters wrap for free at a power of two.
@@ -45,6 +46,8 @@ POWERS_OF_TWO = (
     "bias_depth",
     "layer_depth",
     "jobs",
+    "accumulator_memories",
+    "positions",
 )
 
 
@@ -113,9 +116,10 @@ class EngineSpec:
     column_depth : int
         Words of ``lanes`` columns, all layers together, per bank.
     row_depth : int
-        Accumulators of each PE, for each job.
+        Accumulators of each PE, for each job; with ``positions``, for all of them.
     activation_depth : int
-        Words of ``lanes`` activations that each of the two activation queues holds.
+        Words of ``lanes`` activations that each of the two activation queues holds; with
+        ``positions``, that all maps of an inference take together.
     bias_depth : int
         Words of ``drain_lanes`` biases, per bank.
     layer_depth : int
@@ -128,7 +132,12 @@ class EngineSpec:
         when the one before is drained.
     accumulator_memories : int
         2 for each PE lets a finished job be read while others accumulate; with 1, which takes half
-        the memory, every accumulator that is read costs the PE a cycle. At most ``jobs``.
+        the memory, every accumulator that is read costs the PE a cycle. A power of two, at most
+        ``tags``.
+    positions : int
+        Positions of a convolution that may be under way at once, each with its share of
+        ``row_depth``: a power of two. 0 is an engine without convolutions, whose activations pass
+        through queues; any other runs one layer after the other, with ``jobs`` 1.
 
     Raises
     ------
@@ -156,6 +165,7 @@ class EngineSpec:
     banks: int = 2
     jobs: int = 2
     accumulator_memories: int = 1
+    positions: int = 0
 
     def __post_init__(self) -> None:
         for name in RANGES:
@@ -177,9 +187,17 @@ class EngineSpec:
                 f"bias_width must be at most accumulator_width ({self.accumulator_width}), "
                 f"not {self.bias_width!r}"
             )
-        if self.accumulator_memories > self.jobs:
+        if self.positions and self.jobs != 1:
+            raise BadInputError(f"jobs must be 1 with positions, not {self.jobs!r}")
+        if 2 * self.positions > self.row_depth:
             raise BadInputError(
-                f"accumulator_memories must be at most jobs ({self.jobs}), "
+                f"positions must be at most half of row_depth ({self.row_depth}), "
+                f"not {self.positions!r}"
+            )
+        if self.accumulator_memories > self.tags:
+            name = "positions" if self.positions else "jobs"
+            raise BadInputError(
+                f"accumulator_memories must be at most {name} ({self.tags}), "
                 f"not {self.accumulator_memories!r}"
             )
 
@@ -216,6 +234,27 @@ class EngineSpec:
         """
         return min(self.lanes, self.groups & -self.groups)
 
+    @property
+    def tags(self) -> int:
+        """Sets of accumulators: one for each job, or for each position of a convolution."""
+        return self.positions or self.jobs
+
+    @property
+    def set_depth(self) -> int:
+        """Accumulators of each PE in a set."""
+        return self.row_depth // (self.positions or 1)
+
+    @property
+    def address_width(self) -> int:
+        """Bits of the address of one activation, ``word * lanes + lane``.
+
+        Examples
+        --------
+        >>> EngineSpec(pes=4, lanes=4, jobs=1, positions=8, activation_depth=512).address_width
+        11
+        """
+        return (self.activation_depth * self.lanes - 1).bit_length()
+
     def to_dict(self) -> dict[str, int]:
         """Every field by name."""
         return dataclasses.asdict(self)
@@ -227,8 +266,10 @@ class EngineSpec:
         Raises
         ------
         BadInputError
-            If a field is missing, unknown or out of range.
+            If a field is missing, unknown or out of range. ``positions`` may be missing where it
+            is 0, as it was before there were any.
         """
+        fields = {"positions": 0} | fields
         names = {f.name for f in dataclasses.fields(cls)}
         if set(fields) != names:
             odd = ", ".join(sorted(names ^ set(fields)))
@@ -238,5 +279,8 @@ class EngineSpec:
     @property
     def fingerprint(self) -> int:
         """32 bits that a program image must carry to be accepted by this engine."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        fields = self.to_dict()
+        if not self.positions:  # that of before there were any, so that programs stay valid
+            del fields["positions"]
+        text = json.dumps(fields, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

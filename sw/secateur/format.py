@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from secateur.engine import EngineSpec
 
 __all__ = [
+    "AVERAGE_BITS",
     "IMAGE_HEADER",
     "IMAGE_MAGIC",
     "IMAGE_VERSION",
+    "LOOPS",
     "SECTION_HEADER",
     "Field",
     "LoadError",
@@ -37,6 +39,12 @@ __all__ = [
 IMAGE_MAGIC = int.from_bytes(b"SCTR", "little")
 #: Version of everything in this file; an engine accepts its own version only.
 IMAGE_VERSION = 2
+
+#: Loops over the positions of a convolution, the innermost first: columns and rows of a pooling
+#: window, then columns and rows of windows.
+LOOPS = 4
+#: Averages are of at most ``2**AVERAGE_BITS`` activations.
+AVERAGE_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,7 @@ class Section(enum.IntEnum):
     COLUMNS = 3
     BIASES = 4
     CODEBOOKS = 5
+    OFFSETS = 6
 
 
 class LoadError(enum.IntEnum):
@@ -196,6 +205,7 @@ def memories(spec: EngineSpec) -> dict[Section, Memory]:
         Field("output_signed", 1, "1 if the layer's output is two's complement"),
         Field("relu", 1, "1 if negative results become zero"),
         Field("last", 1, "1 in the network's last layer, whose output is the y stream"),
+        *(_map_fields(spec) if spec.positions else ()),
     ))
     entry = Record((Field("entry", spec.entry_width, "code and, above it, zeros"),))
     column = Record(
@@ -222,4 +232,33 @@ def memories(spec: EngineSpec) -> dict[Section, Memory]:
     if spec.codebook_bits:
         depth = spec.layer_depth << spec.codebook_bits
         kinds[Section.CODEBOOKS] = Memory(value, depth, False)
+    if spec.positions:
+        word_bits = (spec.activation_depth - 1).bit_length()
+        offset = Record(
+            tuple(
+                Field(f"word{lane}", word_bits, f"word of the activation of lane {lane}")
+                for lane in range(spec.lanes)
+            )
+        )
+        kinds[Section.OFFSETS] = Memory(offset, spec.column_depth, False)
     return kinds
+
+
+def _map_fields(spec: EngineSpec) -> list[Field]:
+    """Where a layer's positions read and write; only engines with positions have them."""
+    address = spec.address_width
+    word = (spec.activation_depth - 1).bit_length()
+    loops = ("columns of a window", "rows of a window", "columns of windows", "rows of windows")
+    return [
+        Field("source_base", address, "activation at which the first position's patch begins"),
+        *(Field(f"count{n}", address, f"{what}, less one") for n, what in enumerate(loops)),
+        *(
+            Field(f"step{n}", address, f"what the patch moves by when loop {n} goes on")
+            for n in range(LOOPS)
+        ),
+        Field("target_base", word, "word of the first output; x has the words before layer 0's"),
+        Field("target_gap", word, "words left out after each row of the output"),
+        Field("output_words", word + 1, "words of all positions' outputs, at least 1"),
+        Field("average", 1, "1 if windows are averaged, 0 for the largest"),
+        Field("average_shift", AVERAGE_BITS.bit_length(), "average of 2 to this many"),
+    ]

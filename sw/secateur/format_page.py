@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,7 +19,7 @@ from secateur.engine import EngineSpec
 from secateur.format import IMAGE_HEADER, SECTION_HEADER, LoadError, Record, Section, memories
 from secateur.markdown import table, update
 
-__all__ = ["DEPTHS", "TABLES", "WIDTHS"]
+__all__ = ["DEPTHS", "MAP_WIDTHS", "TABLES", "WIDTHS"]
 
 #: Width of every field of a memory word that depends on the engine, in Python, by its parameters
 #: and by what the page derives from them.
@@ -34,6 +35,16 @@ WIDTHS = {
     "bias0": "bias_width",
     "value": "weight_width",
 }
+#: Likewise, of what only engines with positions have; the digit of a name is left out.
+MAP_WIDTHS = {
+    "source_base": "log2(activation_depth * lanes)",
+    "count": "log2(activation_depth * lanes)",
+    "step": "log2(activation_depth * lanes)",
+    "target_base": "log2(activation_depth)",
+    "target_gap": "log2(activation_depth)",
+    "output_words": "log2(activation_depth) + 1",
+    "word": "log2(activation_depth)",
+}
 #: Words of every memory, likewise.
 DEPTHS = {
     Section.LAYERS: "layer_depth",
@@ -41,10 +52,13 @@ DEPTHS = {
     Section.COLUMNS: "column_depth",
     Section.BIASES: "bias_depth",
     Section.CODEBOOKS: "layer_depth << codebook_bits",
+    Section.OFFSETS: "column_depth",
 }
 
 #: An engine that has every field once.
 SPEC = EngineSpec(pes=1, lanes=1, codebook_bits=4, index_width=5, entry_width=8)
+#: And one for convolutions.
+MAP_SPEC = replace(SPEC, jobs=1, positions=8)
 
 
 def _record(record: Record, widths: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -59,6 +73,14 @@ def _record(record: Record, widths: Mapping[str, str] = MappingProxyType({})) ->
 
 def _memory(section: Section) -> str:
     return _record(memories(SPEC)[section].record, WIDTHS)
+
+
+def _maps() -> str:
+    """Describe the fields of the layer table that only engines with positions have."""
+    plain = len(memories(SPEC)[Section.LAYERS].record.fields)
+    fields = memories(MAP_SPEC)[Section.LAYERS].record.fields[plain:]
+    widths = {field.name: MAP_WIDTHS.get(field.name.rstrip("0123")) for field in fields}
+    return _record(Record(fields), {name: width for name, width in widths.items() if width})
 
 
 def _enumeration(kind: type[enum.IntEnum]) -> str:
@@ -81,7 +103,7 @@ def _sections() -> str:
                 f"`{DEPTHS[section]}`",
                 "each PE" if memory.per_pe else "the engine",
             )
-            for section, memory in sorted(memories(SPEC).items())
+            for section, memory in sorted(memories(MAP_SPEC).items())
         ),
     )
 
@@ -111,6 +133,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "columns": lambda: _memory(Section.COLUMNS),
     "biases": lambda: _memory(Section.BIASES),
     "codebooks": lambda: _memory(Section.CODEBOOKS),
+    "maps": _maps,
+    "offsets": lambda: _record(
+        memories(MAP_SPEC)[Section.OFFSETS].record, {"word0": MAP_WIDTHS["word"]}
+    ),
 }
 
 

@@ -152,7 +152,14 @@ class Graph:
         self.value = node.output[0]
 
     def _arrays(self, names: Any) -> list[NDArray]:
-        return [self.constants[name] for name in names]
+        arrays = []
+        for name in names:
+            arrays.append(self.constants[name])
+            if arrays[-1].dtype.kind in "fV" and not np.isfinite(arrays[-1]).all():
+                raise BadInputError(
+                    f"constant {name!r} must hold finite numbers; export the model again"
+                )
+        return arrays
 
     def finish(self) -> nn.Sequential:
         """Make the module.

@@ -47,7 +47,7 @@ class Program:
     inputs : int
         Length of the network's x.
     input_order : tuple of int
-        Inputs that are left, in the order in which the engine takes them.
+        Inputs that are left, in the order in which the engine takes them; -1 is a zero.
     layers : tuple of ProgramLayer
     """
 
@@ -72,18 +72,30 @@ class Program:
     @property
     def outputs(self) -> int:
         """Length of the network's y."""
-        return self.layers[-1].rows
+        return self.layers[-1].outputs
+
+    @cached_property
+    def output_order(self) -> tuple[int, ...]:
+        """Outputs, in the order in which the engine gives them; -1 means nothing."""
+        last = self.layers[-1]
+        if last.outputs == last.rows:
+            return last.order
+        pixels = last.outputs // last.rows
+        order = np.full((pixels, self.rows_words[-1] * self.spec.lanes), -1)
+        order[:, : last.rows] = np.array(last.order) * pixels + np.arange(pixels)[:, None]
+        return tuple(order.ravel().tolist())
 
     @property
-    def output_order(self) -> tuple[int, ...]:
-        """Outputs, in the order in which the engine gives them."""
-        return self.layers[-1].order
+    def rows_words(self) -> list[int]:
+        """Words of each layer's rows, for each position."""
+        return [-(-len(layer.order) // self.spec.lanes) for layer in self.layers]
 
     @property
     def words(self) -> list[int]:
         """Words of the input, then of each layer's output."""
-        orders = [self.input_order, *(layer.order for layer in self.layers)]
-        return [-(-len(order) // self.spec.lanes) for order in orders]
+        pixels = [layer.outputs // layer.rows for layer in self.layers]
+        words = [words * many for words, many in zip(self.rows_words, pixels, strict=True)]
+        return [-(-len(self.input_order) // self.spec.lanes), *words]
 
     @property
     def input_words(self) -> int:
@@ -121,7 +133,8 @@ class Program:
                 f"{x.shape} from {x.min(initial=0)} to {x.max(initial=0)}"
             )
         words = np.zeros((*x.shape[:-1], self.input_words * self.spec.lanes), dtype=np.int64)
-        words[..., : len(self.input_order)] = x[..., self.input_order]
+        order = np.array(self.input_order)
+        words[..., np.flatnonzero(order >= 0)] = x[..., order[order >= 0]]
         words &= (1 << self.spec.activation_width) - 1
         return words.reshape(*x.shape[:-1], self.input_words, self.spec.lanes)
 
@@ -148,12 +161,13 @@ class Program:
                 f"y must be [..., {self.output_words}, {self.spec.lanes}], not {words.shape}"
             )
         flat = words.reshape(*words.shape[:-2], self.output_words * self.spec.lanes)
-        flat = flat[..., : self.outputs]
+        order = np.array(self.output_order)
+        flat = flat[..., np.flatnonzero(order >= 0)]
         if self.layers[-1].output.signed:
             sign = 1 << (self.spec.activation_width - 1)
             flat = (flat ^ sign) - sign
         y = np.empty(flat.shape, dtype=np.int64)
-        y[..., self.output_order] = flat
+        y[..., order[order >= 0]] = flat
         return y
 
     def storage(self) -> dict[str, int]:
@@ -175,8 +189,13 @@ class Program:
         bases = contents[Section.LAYERS, 0]["weight_base"]
         return np.diff(self.spec.pes * bases, append=written).tolist()
 
+    @cached_property
+    def column_words(self) -> list[int]:
+        """Words of columns that each layer takes."""
+        return read_image(self.spec, self.image)[Section.LAYERS, 0]["source_words"].tolist()
+
     def _bits(self) -> tuple[dict[str, int], dict[str, int]]:
-        spec, words = self.spec, self.words
+        spec = self.spec
         kinds = memories(spec)
         entries = sum(layer.entries for layer in self.layers)
         codebooks = len(self.layers) << spec.codebook_bits if spec.codebook_bits else 0
@@ -185,9 +204,10 @@ class Program:
             for section, count in {
                 Section.LAYERS: len(self.layers),
                 Section.WEIGHTS: sum(self.weight_words),
-                Section.COLUMNS: sum(words[:-1]),
-                Section.BIASES: sum(words[1:]) * spec.lanes // spec.drain_lanes,
+                Section.COLUMNS: sum(self.column_words),
+                Section.BIASES: sum(self.rows_words) * spec.lanes // spec.drain_lanes,
                 Section.CODEBOOKS: codebooks,
+                Section.OFFSETS: sum(self.column_words),
             }.items()
             if section in kinds
         }
@@ -203,6 +223,7 @@ class Program:
             "padding": padding,
             "gaps": used[Section.WEIGHTS] - entries * spec.entry_width,
             "counts": used[Section.COLUMNS],
+            **({"offsets": used[Section.OFFSETS]} if spec.positions else {}),
             "codebooks": used.get(Section.CODEBOOKS, 0),
             "biases": used[Section.BIASES],
             "layers": used[Section.LAYERS],
@@ -215,8 +236,11 @@ class Program:
 
     def _body(self) -> bytes:
         """Everything in the file but its SHA-256."""
+        engine = self.spec.to_dict()
+        if not self.spec.positions:  # as it was before there were any
+            del engine["positions"]
         description = Description(
-            engine=self.spec.to_dict(),
+            engine=engine,
             network=self.network,
             network_digest=self.network_digest,
             inputs=self.inputs,

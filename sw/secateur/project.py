@@ -53,7 +53,7 @@ class Project(Settings):
     >>> project.settings("seed", "network")
     {'network': {'architecture': 'perceptron', 'checkpoint': None, 'hidden': [16]}, 'seed': 1}
     >>> project.engine.fit_arguments()
-    {'pes': 8, 'padding': 0.05, 'queue_depth': 11, 'banks': 2, 'accumulator_memories': 1}
+    {'pes': 8, 'padding': 0.05, 'banks': 2}
     """
 
     name: str = Field(

@@ -169,7 +169,7 @@ def _program_layers(program: Program) -> dict[str, dict[str, Any]]:
     """Describe a program's layers; their stored bits add up to all that it stores."""
     spec = program.spec
     widths = {section: memory.record.width for section, memory in memories(spec).items()}
-    words = program.words
+    columns = widths[Section.COLUMNS] + widths.get(Section.OFFSETS, 0)
     codebook = spec.weight_width << spec.codebook_bits if spec.codebook_bits else 0
     return {
         layer.name: {
@@ -179,8 +179,8 @@ def _program_layers(program: Program) -> dict[str, dict[str, Any]]:
             "code_bits": layer.code_width,
             "index_bits": spec.entry_width - layer.code_width,
             "stored_bits": program.weight_words[index] * widths[Section.WEIGHTS]
-            + words[index] * widths[Section.COLUMNS]
-            + words[index + 1] * spec.lanes // spec.drain_lanes * widths[Section.BIASES]
+            + program.column_words[index] * columns
+            + program.rows_words[index] * spec.lanes // spec.drain_lanes * widths[Section.BIASES]
             + widths[Section.LAYERS]
             + codebook,
         }

@@ -8,6 +8,7 @@ import numpy as np
 
 from secateur.fixed import NumberFormat, Requant, signed_width
 from secateur.format import Section
+from secateur.sound_maps import maps_fit
 from secateur.streams import places
 from secateur.words import streams_in
 
@@ -46,39 +47,49 @@ def describes(
     words = [-(-length // spec.lanes) for length in lengths]
     table = contents.get((Section.LAYERS, 0), {})
     found = [[*table.get(name, ())] for name in ("source_words", "rows_words")]
-    if found != [words[:-1], words[1:]]:
+    if found[1] != words[1:]:
         return False
     try:
         streams = streams_in(spec, contents)
         memory = contents[Section.BIASES, 0]
         biases = np.stack([memory[f"bias{lane}"] for lane in range(spec.drain_lanes)], axis=1)
+        if spec.positions:
+            if not maps_fit(spec, input_order, layers, contents, streams):
+                return False
+            lengths[:-1] = [count * spec.lanes for count in found[0]]
+        elif found[0] != words[:-1] or not _queues_fit(spec, words):
+            return False
     except LookupError:  # a memory that the image does not fill
         return False
-    if not _fits(spec, words, table, len(biases)):
+    if not _fits(spec, table, len(biases)):
         return False
     for index, (layer, entries) in enumerate(zip(layers, streams, strict=True)):
         fields = {name: int(values[index]) for name, values in table.items()}
-        bias = biases[fields["bias_base"] :].ravel()[: lengths[index + 1]]
-        shape = lengths[index + 1], lengths[index]
+        rows = len(layer.order)
+        bias = biases[fields["bias_base"] :].ravel()[:rows]
         if not (
             _is_described(spec, layer, fields, entries)
-            and _computes(spec, layer, fields, entries, shape, bias)
+            and _computes(spec, layer, fields, entries, (rows, lengths[index]), bias)
         ):
             return False
     inner = [layer.output for layer in layers[:-1]]
     return inner == [layer.input for layer in layers[1:]]
 
 
-def _fits(
-    spec: EngineSpec, words: Sequence[int], table: dict[str, NDArray[np.int64]], biases: int
-) -> bool:
+def _fits(spec: EngineSpec, table: dict[str, NDArray[np.int64]], biases: int) -> bool:
     """Tell whether layers end with the last one, and have room where they lie."""
     bias_words = table["rows_words"] * spec.lanes // spec.drain_lanes
     return (
-        table["last"].tolist() == [0] * (len(words) - 2) + [1]
+        table["last"].tolist() == [0] * (len(bias_words) - 1) + [1]
         and not np.any(table["bias_base"] + bias_words > biases)
         and not np.any(np.diff(table["weight_base"], prepend=0) < 0)
-        and max(words[1:-1], default=0) <= spec.activation_depth // spec.jobs
+    )
+
+
+def _queues_fit(spec: EngineSpec, words: Sequence[int]) -> bool:
+    """Tell whether an engine without positions has room for activations and sums."""
+    return (
+        max(words[1:-1], default=0) <= spec.activation_depth // spec.jobs
         and -(-max(words[1:]) * spec.lanes // spec.groups) <= spec.row_depth
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from secateur.image import Contents
     from secateur.placement import Placement
 
-__all__ = ["Words", "streams_in"]
+__all__ = ["Words", "offsets_in", "streams_in"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,20 +61,34 @@ class Words:
     @cached_property
     def needs(self) -> dict[str, int]:
         """What the network needs of a field of the engine: exact depths, and widths."""
-        words, spec, layers = self.placement.words, self.spec, self.placement.layers
-        biases = [layer.bias for layer in layers]
+        place, spec = self.placement, self.spec
+        biases = [layer.bias for layer in place.layers]
         return {
-            "accumulator_width": self.placement.network.accumulator_width,
+            "accumulator_width": place.network.accumulator_width,
             "bias_width": signed_width(
                 min(int(bias.min()) for bias in biases), max(int(bias.max()) for bias in biases)
             ),
             "weight_depth": self.weight_bases[-1],
-            "row_depth": self.placement.row_depth,
+            "row_depth": max(place.accumulators),
             "count_width": max(int(s.counts.max()) for s in self.streams).bit_length(),
-            "column_depth": sum(words[:-1]),
-            "activation_depth": spec.jobs * max(words[1:-1], default=0),
-            "bias_depth": sum(words[1:]) * spec.lanes // spec.drain_lanes,
-            "layer_depth": len(layers),
+            "column_depth": sum(place.source_words),
+            "activation_depth": spec.jobs * max(place.rows_words[:-1], default=0),
+            "bias_depth": sum(place.rows_words) * spec.lanes // spec.drain_lanes,
+            "layer_depth": len(place.layers),
+            **(self._map_needs() if spec.positions else {}),
+        }
+
+    def _map_needs(self) -> dict[str, int]:
+        place, positions = self.placement, self.spec.positions
+        sets = [
+            count * (positions if walk.positions > 1 else 1)
+            for count, walk in zip(place.accumulators, place.walks, strict=True)
+        ]
+        # The table has numbers up to the depth less one of x, and up to its double of y.
+        most = max(place.walks[0].target_base + 1, place.walks[-1].output_words // 2 + 1)
+        return {
+            "row_depth": max(2 * positions, *sets),
+            "activation_depth": max(most, *(walk.end for walk in place.walks)),
         }
 
     def contents(self) -> Contents:
@@ -84,16 +98,18 @@ class Words:
             **self._codebook_words(),
             (Section.BIASES, 0): self._bias_words(),
             (Section.COLUMNS, 0): self._column_words(),
+            **self._offset_words(),
             **self._entry_words(),
         }
 
     def _layer_words(self) -> dict[str, NDArray[np.int64]]:
-        words, layers = self.placement.words, self.placement.layers
-        bias_words = np.array(words[1:]) * self.spec.lanes // self.spec.drain_lanes
+        place, layers = self.placement, self.placement.layers
+        bias_words = np.array(place.rows_words) * self.spec.lanes // self.spec.drain_lanes
+        walks = [walk.fields(self.spec) for walk in place.walks]
         fields = {
-            "source_words": words[:-1],
-            "rows_words": words[1:],
-            "column_base": np.cumsum(words[:-1]) - words[:-1],
+            "source_words": place.source_words,
+            "rows_words": place.rows_words,
+            "column_base": np.cumsum(place.source_words) - place.source_words,
             "weight_base": self.weight_bases[:-1],
             "bias_base": np.cumsum(bias_words) - bias_words,
             "multiplier": [1] * len(layers),
@@ -103,6 +119,7 @@ class Words:
             "output_signed": [layer.requant.output.signed for layer in layers],
             "relu": [layer.requant.relu for layer in layers],
             "last": [index == len(layers) - 1 for index in range(len(layers))],
+            **{name: [walk[name] for walk in walks] for name in (walks[0] if walks else ())},
         }
         return {
             field.name: np.array(fields[field.name], dtype=np.int64)
@@ -122,7 +139,7 @@ class Words:
     def _bias_words(self) -> dict[str, NDArray[np.int64]]:
         place = self.placement
         biases = []
-        for layer, order, words in zip(place.layers, place.orders, place.words[1:], strict=True):
+        for layer, order, words in zip(place.layers, place.orders, place.rows_words, strict=True):
             biases.append(np.zeros(words * self.spec.lanes, dtype=np.int64))
             biases[-1][: order.size] = layer.bias[order]
         rows = np.concatenate(biases).reshape(-1, self.spec.drain_lanes)
@@ -131,6 +148,13 @@ class Words:
     def _column_words(self) -> dict[str, NDArray[np.int64]]:
         counts = np.concatenate([streams.counts for streams in self.streams], axis=1)
         return {f"count{pe}": counts[pe] for pe in range(self.spec.pes)}
+
+    def _offset_words(self) -> Contents:
+        if not self.spec.positions:
+            return {}
+        words = np.concatenate(self.placement.offsets)
+        fields = {f"word{lane}": words[:, lane] for lane in range(self.spec.lanes)}
+        return {(Section.OFFSETS, 0): fields}
 
     def _entry_words(self) -> Contents:
         contents = {}
@@ -187,4 +211,31 @@ def streams_in(spec: EngineSpec, contents: Contents) -> list[Streams]:
             weights.append(code)
             zeros.append(skipped)
         layers.append(Streams(weights=tuple(weights), zeros=tuple(zeros), counts=mine))
+    return layers
+
+
+def offsets_in(spec: EngineSpec, contents: Contents) -> list[NDArray[np.int64]]:
+    """Read every layer's offsets back from the words of the memories.
+
+    Returns
+    -------
+    list of int64[words, lanes]
+        Activations from the patch's first one to that of each column.
+
+    Raises
+    ------
+    LookupError
+        If the memory is not filled as far as the layer table says.
+    """
+    table = contents[Section.LAYERS, 0]
+    memory = contents[Section.OFFSETS, 0]
+    word = np.stack([memory[f"word{lane}"] for lane in range(spec.lanes)], axis=1)
+    layers = []
+    for index, (base, words) in enumerate(
+        zip(table["column_base"].tolist(), table["source_words"].tolist(), strict=True)
+    ):
+        mine = word[base : base + words]
+        if len(mine) != words:
+            raise IndexError(f"layer {index} has {words} words of offsets, not {len(mine)}")
+        layers.append(mine * spec.lanes + np.arange(spec.lanes))
     return layers

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from amaranth.lib.wiring import Component
 
-import secateur.gateware
 from secateur.bench.fault import planted
 from secateur.bench.formal import RefutedError, prove
 from secateur.bench.harness import members
@@ -53,14 +52,20 @@ def test_fault_is_found(claim: Claim, fault: Fault) -> None:
 def components() -> dict[str, type]:
     """Every component of the gateware by its name."""
     found = {}
-    for info in pkgutil.iter_modules(secateur.gateware.__path__):
-        module = importlib.import_module(f"secateur.gateware.{info.name}")
+    packages = [importlib.import_module(f"secateur.gateware{name}") for name in ("", ".maps")]
+    modules = [
+        importlib.import_module(f"{package.__name__}.{info.name}")
+        for package in packages
+        for info in pkgutil.iter_modules(package.__path__)
+    ]
+    for module in modules:
         found |= {
             one.__name__: one
             for one in vars(module).values()
             if isinstance(one, type)
             and issubclass(one, Component)
             and one.__module__ == module.__name__
+            and "elaborate" in vars(one)  # not what is common to several
         }
     return found
 
@@ -69,8 +74,12 @@ def components() -> dict[str, type]:
 SILENT = [
     *("Accumulator", "ActivationStore", "Control", "Loader", "ProcessingElement", "Queue"),
     *("Requantizer", "Top", "UartTransmitter", "Walker"),
+    *("Loops", "MapControl", "MapStore", "MapWalker", "Pool"),
 ]
-LEFT_OUT = {"Engine": "its o_y is the drain's, its o_crc the checker's"}
+LEFT_OUT = {
+    "Engine": "its o_y is the drain's, its o_crc the checker's",
+    "MapDrain": "no proof is about engines with positions; they are simulated under stalls",
+}
 
 
 def test_every_output_stream_is_claimed() -> None:

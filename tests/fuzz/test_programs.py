@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.damage import altered, damaged
 from secateur.bench.networks import random_network
 from secateur.container import pack_container, write_file
@@ -34,7 +35,34 @@ def program(seed: int, codebook: bool, pes: int) -> Program:
     return encode(network, fit(network, pes=pes))
 
 
-PROGRAMS = [program(1, False, 4), program(2, True, 2)]
+def map_program(seed: int, codebook: bool, pes: int, lengths: list[int]) -> Program:
+    network = random_convolutional_network(
+        seed, (2, 6, 5), convolutions=2, lengths=lengths, codebook=codebook, most_kernel=3
+    )
+    return encode(network, fit(network, pes=pes, positions=2))
+
+
+def flat_map_program() -> Program:
+    network = random_network(4, [9, 7, 4], density=0.6)
+    return encode(network, fit(network, pes=4, positions=4))
+
+
+PROGRAMS = [
+    program(1, False, 4),
+    program(2, True, 2),
+    map_program(50, False, 4, [5]),
+    map_program(41, True, 2, []),
+    flat_map_program(),
+]
+
+
+def test_programs_have_maps_of_all_kinds() -> None:
+    layers = [layer.convolution for each in PROGRAMS for layer in each.layers if layer.convolution]
+    assert {layer.pool.kind for layer in layers if layer.pool} == {"max", "average"}
+    assert any(layer.pool is None for layer in layers)
+    assert any(layer.groups > 1 for layer in layers)
+    assert any(any(layer.padding) for layer in layers)
+    assert any(max(layer.stride) > 1 for layer in layers)
 
 
 @pytest.fixture
@@ -67,13 +95,20 @@ def check_sound(found: Program, path: Path) -> None:
     reference.load(found.image)
     got = found.restore(reference.infer(found.arrange(x)))
     table = read_image(found.spec, found.image)[Section.LAYERS, 0]
-    y = x[:, sorted(found.input_order)]
+    y = x if found.layers[0].convolution else x[:, sorted(found.input_order)]
     for index, (layer, (weights, bias)) in enumerate(zip(found.layers, decode(found), strict=True)):
         assert np.count_nonzero(weights) <= layer.nonzeros
         requant = Requant(
             shift=int(table["shift"][index]), output=layer.output, relu=bool(table["relu"][index])
         )
-        y = requant.compute(y @ weights.T + bias)
+        if layer.convolution is None:
+            y = requant.compute(y @ weights.T + bias)
+            continue
+        channels = y.shape[1] // (layer.convolution.height * layer.convolution.width)
+        whole = replace(layer.convolution, channels=channels, groups=1)
+        y = requant.compute(whole.sums(y, weights) + bias[:, None, None])
+        y = y if whole.pool is None else whole.pool.compute(y)
+        y = y.reshape(len(x), -1)
     np.testing.assert_array_equal(got, y)
 
 

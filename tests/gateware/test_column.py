@@ -9,7 +9,7 @@ import pytest
 
 from secateur.bench.columns import ROOM_TO_VISIT, Column, busy_slices, draw_columns, run_columns
 from secateur.engine import EngineSpec
-from secateur.gateware.column import IN_FLIGHT, ColumnQueue
+from secateur.gateware.column import ColumnQueue, in_flight
 
 
 def spec(**fields: int) -> EngineSpec:
@@ -65,7 +65,7 @@ def test_full(queue_depth: int) -> None:
     """What passes until `room` is deasserted and seen finds a place, no fewer; then all come."""
     the = spec(queue_depth=queue_depth, weight_depth=256)
     sent = [Column(0, n == 0, 0, False, 9, 1) for n in range(150)]
-    most = queue_depth + IN_FLIGHT
+    most = queue_depth + in_flight(the)
     got, passed = run_columns(the, sent, source=1, sink=lambda cycle: False, cycles=100)
     assert (got, passed) == ([], most)
     # Full, and then emptied by one, by two ..., so that `room` comes and goes.

@@ -12,7 +12,8 @@ from amaranth.sim import Simulator
 
 from secateur.bench.drain import draw_layer, run_drain
 from secateur.engine import EngineSpec
-from secateur.gateware.drain import Drain, drain_latencies, drain_room
+from secateur.gateware.drain import Drain
+from secateur.gateware.rows import drain_latencies, drain_room
 
 
 def probably(share: float, seed: int) -> Any:

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from secateur.device import find_device
 from secateur.engine import EngineSpec
-from secateur.gateware.column import IN_FLIGHT
+from secateur.gateware.column import in_flight
 from secateur.gateware.queue import Queue
 from secateur.hard_cells import Memories, engine_memories, hard_cells, soft_multipliers
 from secateur.toolchain import run_yosys
@@ -119,7 +119,7 @@ def test_every_memory_of_an_engine_is_known() -> None:
     assert sum(kind.bits for kind in every if kind.made_by) == 4 * each + shared + rest
     queued, results, codebook = (kind for kind in every if not kind.made_by)
     assert (queued.width, queued.count) == (10 + 5 + 9 + 1 + 1, 4)
-    assert queued.depth == spec.queue_depth + IN_FLIGHT - 1
+    assert queued.depth == spec.queue_depth + in_flight(spec) - 1
     assert (results.width, results.count, results.depth.bit_count()) == (2 * 8, 1, 1)
     assert (codebook.depth, codebook.width, codebook.count) == (2 << 4, 8, 4)
     assert [kind.distributed for kind in (queued, results, codebook)] == [False, False, True]

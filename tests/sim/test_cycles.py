@@ -16,8 +16,8 @@ from secateur.fixed import NumberFormat, Requant
 from secateur.format import Section
 from secateur.gateware.accumulate import Accumulator
 from secateur.gateware.column import ColumnQueue
-from secateur.gateware.drain import drain_latencies
 from secateur.gateware.pe import ProcessingElement
+from secateur.gateware.rows import drain_latencies
 from secateur.gateware.walk import Walker
 from secateur.image import read_image
 from secateur.instrument import STATES, InstrumentedEngine

@@ -18,11 +18,14 @@ from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.fault import Fault, planted
 from secateur.bench.networks import random_inputs, random_network
 from secateur.cli import command
+from secateur.convolution import Convolution, Pool
 from secateur.cycles import model
 from secateur.encode import encode, fit
 from secateur.errors import CheckFailedError
 from secateur.fixed import Requant
+from secateur.format import Section
 from secateur.gateware.pe import ProcessingElement
+from secateur.image import read_image, write_image
 from secateur.network import Network
 from secateur.prove import CLAIMS
 from secateur.rungs.components import components
@@ -245,6 +248,93 @@ def test_another_program_is_red(fault: Any, message: str, subject: Subject) -> N
     assert message in failure(streams, with_layer(subject, 1, **fault(layer)))
 
 
+@pytest.fixture
+def convolutional(subject: Subject) -> Subject:
+    """A network of two convolutions, whose first has a channel that nothing reads."""
+    first = Convolution(
+        channels=2,
+        height=6,
+        width=5,
+        kernel=(2, 2),
+        padding=(1, 0),
+        groups=2,
+        pool=Pool(kind="max", size=(3, 2)),
+    )
+    second = Convolution(channels=4, height=2, width=2, kernel=(2, 1))
+    layers = []
+    dense = random_network(1, [2 * 4, 4 * 2, 3 * 2, 5, 3], density=1).layers
+    for index, (layer, shape) in enumerate(zip(dense, (first, second, None, None), strict=True)):
+        rows, columns = ((4, 4), (3, 8), (5, 6), (3, 5))[index]
+        weights = np.resize(layer.weights, (rows, columns))
+        if index == 1:
+            weights[:, 2:4] = 0
+        name = f"{'fc' if shape is None else 'conv'}{index + 1}"
+        fields = {"weights": weights, "bias": layer.bias[:rows], "convolution": shape}
+        layers.append(replace(layer, name=name, **fields))
+    network = Network(name="net", layers=tuple(layers))
+    return replace(subject, network=network, program=encode(network, fit(network, pes=4)))
+
+
+def test_streams_of_convolutions(convolutional: Subject) -> None:
+    program = convolutional.program
+    assert [len(layer.order) for layer in program.layers] == [3, 3, 5, 3]
+    found = streams(convolutional)
+    cells = 3 * 2 * 4 + 3 * 3 * 2 + 5 * 3 * 2 + 3 * 5
+    assert found["weights"] + found.get("zeros", 0) == cells
+    assert (found["layers"], found["biases"]) == (4, 3 + 3 + 5 + 3)
+
+
+@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda layer: {"weights": other_weight(layer)}, "weights of layer"),
+        (lambda layer: {"bias": layer.bias + 1}, "biases of layer"),
+        (
+            lambda layer: {"requant": replace(layer.requant, shift=layer.requant.shift + 1)},
+            "shift of layer",
+        ),
+    ],
+    ids=["weight", "bias", "shift"],
+)
+def test_another_program_of_convolutions_is_red(
+    fault: Any, message: str, index: int, convolutional: Subject
+) -> None:
+    layer = convolutional.network.layers[index]
+    assert message in failure(streams, with_layer(convolutional, index, **fault(layer)))
+
+
+def test_a_channel_that_is_left_out_is_red(convolutional: Subject) -> None:
+    (gone,) = {*range(4)} - {*convolutional.program.layers[0].order}
+    weights = convolutional.network.layers[1].weights.copy()
+    weights[0, gone * 2 + 1] = 1
+    assert failure(streams, with_layer(convolutional, 1, weights=weights)) == (
+        "the image leaves out an input that layer 'conv2' has weights for"
+    )
+
+
+def test_another_convolution_is_red(convolutional: Subject) -> None:
+    first, *rest = convolutional.program.layers
+    assert first.convolution is not None
+    other = replace(first, convolution=replace(first.convolution, pool=None))
+    program = replace(convolutional.program, layers=(other, *rest))
+    assert failure(streams, replace(convolutional, program=program)) == (
+        "layer 'conv1' has another convolution in the program"
+    )
+
+
+@pytest.mark.parametrize("field", ["step2", "target_base", "count3"])
+def test_another_layout_is_red(field: str, convolutional: Subject) -> None:
+    program = convolutional.program
+    contents = read_image(program.spec, program.image)
+    value = contents[Section.LAYERS, 0][field][0]
+    contents[Section.LAYERS, 0][field][0] += 1
+    program = replace(program, image=write_image(program.spec, contents))
+    assert failure(streams, replace(convolutional, program=program)) == (
+        f"{field} of layer 'conv1' must be {value} in the image, not {value + 1}"
+    )
+
+
 def test_an_input_that_is_left_out_is_red(subject: Subject) -> None:
     """Of the network, whose column is empty in the program."""
     layer = subject.network.layers[0]
@@ -327,7 +417,7 @@ def test_a_wrong_accumulator_is_red(subject: Subject, monkeypatch: pytest.Monkey
         ),
         (Fault("walk", "left != 1", "left != 0", ""), "cycle 3, word 1: done is False"),
         (Fault("store", "~hidden_full & ~turn_x", "~hidden_full", ""), "cycle 1: i_hidden.ready"),
-        (Fault("drain", "address + 1)", "address + 2)", ""), "word 0 of "),
+        (Fault("drain", "bias_address + 1\n", "bias_address + 2\n", ""), "word 0 of "),
     ],
     ids=lambda value: getattr(value, "module", ""),
 )

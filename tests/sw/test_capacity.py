@@ -253,8 +253,8 @@ def test_no_examples() -> None:
 def test_convolutions_are_not_for_the_engine() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
     message = (
-        "layer '0' is a convolution, which can be pruned, quantised and computed, but not yet "
-        "encoded for the engine; encode a network of fully connected layers"
+        "layer '0' is a convolution, and what fits a device is known of fully connected layers "
+        "only; give prune.budget instead"
     )
     flat = examples(16).train
     images = Split(flat.x.reshape(-1, 1, 4, 4), flat.labels)

@@ -12,7 +12,9 @@ from secateur import data
 from secateur.cli import command
 from secateur.independent import integer_layer
 from secateur.network import Network
+from secateur.program import Program
 from secateur.project import Project
+from secateur.reference import Reference
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "digits-cnn.toml"
 
@@ -61,10 +63,13 @@ def test_the_way_to_integers(folder: Path) -> None:
     assert (network.compute(x) == y).all()
     assert dataset.test.accuracy(y) == found["quantize"]["accuracy"]
 
-    code, said = run(folder, "encode", toml, "network.safetensors", "program.sct")
-    assert code == 2
-    assert said.splitlines()[-1] == (
-        "secateur: layer 'conv1' is a convolution, which can be pruned, quantised and computed, "
-        "but not yet encoded for the engine; encode a network of fully connected layers"
-    )
-    assert not (folder / "program.sct").exists()
+    assert run(folder, "encode", toml, "network.safetensors", "program.sct")[0] == 0
+    program = Program.load(folder / "program.sct")
+    assert [layer.convolution is None for layer in program.layers] == [False, False, True]
+    reference = Reference(program.spec)
+    reference.load(program.image)
+    y = program.restore(reference.infer(program.arrange(x)))
+    assert (y == network.compute(x)).all()
+
+    assert run(folder, "generate", toml, "program.sct", "engine.v")[0] == 0
+    assert "module" in (folder / "engine.v").read_text()

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.networks import random_inputs, random_network
+from secateur.convolution import Convolution
 from secateur.dead import remove_dead
 from secateur.fixed import NumberFormat, Requant
 from secateur.network import Layer, Network
@@ -129,3 +133,78 @@ def test_a_constant_network_keeps_one_weight_a_layer():
 
 def test_rows_of_the_last_layer_stay():
     assert kept(network(([[0], [1], [0]], [4, 5, 6]))) == [[0], [0, 1, 2]]
+
+
+def with_dead_channels(seed, convolutions, lengths):
+    """Take weights away, so that channels have no input or no output connection."""
+    rng = np.random.default_rng(seed)
+    net = random_convolutional_network(
+        seed, (3, 6, 7), convolutions=convolutions, lengths=lengths, density=0.4
+    )
+    layers = []
+    for index, layer in enumerate(net.layers):
+        weights = layer.weights.copy()
+        weights[rng.random(len(weights)) < 0.2] = 0
+        channels = len(layers[-1].weights) if index else layer.inputs
+        if layer.convolution is not None:
+            channels = layer.convolution.channels // layer.convolution.groups
+        by_channel = weights.reshape(len(weights), channels, -1)
+        by_channel[:, rng.random(channels) < 0.3] = 0
+        if not weights.any():
+            weights[0, 0] = 1
+        layers.append(replace(layer, weights=weights))
+    return Network(name="net", layers=tuple(layers))
+
+
+@settings(max_examples=150, deadline=None)
+@given(SEEDS, st.integers(1, 3), st.lists(st.integers(1, 12), max_size=3))
+def test_convolutions_keep_constants_and_images(seed, convolutions, lengths):
+    net = with_dead_channels(seed, convolutions, lengths)
+    reduction = remove_dead(net)
+    x = random_inputs(seed, net, 5)
+    np.testing.assert_array_equal(reduction.network.compute(x), net.compute(x))
+    assert reduction.kept[0].tolist() == [*range(net.inputs)]
+    again = remove_dead(reduction.network)
+    assert [indices.size for indices in again.kept] == [indices.size for indices in reduction.kept]
+    layers = reduction.network.layers
+    for index, (layer, kept) in enumerate(zip(layers, reduction.kept[1:], strict=True)):
+        assert layer.convolution is None or layer.convolution.groups == 1
+        if layer.convolution is not None:
+            np.testing.assert_array_equal(layer.bias, net.layers[index].bias[kept])
+        if index + 1 < len(layers):
+            read = layers[index + 1].weights.reshape(len(layers[index + 1].weights), kept.size, -1)
+            # Where the network is constant, one path stays, which nothing may read.
+            assert np.count_nonzero(~read.any(axis=(0, 2))) <= 1
+
+
+def test_what_is_dropped_of_convolutions():
+    """Channel 1 is read by nobody, channel 2 is constant; neuron 0 is constant, 1 is unread."""
+    conv = Convolution(channels=2, height=2, width=2, kernel=(1, 1), groups=2)
+    weights = [
+        np.array([[3], [4], [0], [5]]),
+        np.array([[1, 2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0]] * 3),
+        np.array([[5, 0, 7]]),
+    ]
+    weights[1][0] = 0
+    layers = [
+        Layer(
+            name=f"layer{index}",
+            weights=each,
+            bias=np.arange(len(each)) + 2,
+            weight_width=8,
+            input=BYTE,
+            requant=Requant(shift=0, output=BYTE, relu=False),
+            convolution=None if index else conv,
+        )
+        for index, each in enumerate(weights)
+    ]
+    net = Network(name="net", layers=tuple(layers))
+    reduction = remove_dead(net)
+    assert [kept.tolist() for kept in reduction.kept] == [[*range(8)], [0, 2, 3], [2], [0]]
+    first, second, third = reduction.network.layers
+    assert first.weights.tolist() == [[3, 0], [0, 0], [0, 5]]
+    assert first.bias.tolist() == [2, 4, 5]
+    assert second.weights.tolist() == [[1, 2, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0]]
+    assert (third.weights.tolist(), third.bias.tolist()) == ([[7]], [2 + 5 * 2])
+    x = random_inputs(1, net, 9)
+    np.testing.assert_array_equal(reduction.network.compute(x), net.compute(x))

@@ -490,13 +490,13 @@ def test_a_codebook_has_as_many_values_as_codes(values):
     )
 
 
-def test_convolutions_are_refused():
+def test_an_engine_without_positions_has_no_convolutions():
     net = random_convolutional_network(1, (1, 6, 6), convolutions=2, lengths=(4,))
     message = (
-        "layer 'conv1' is a convolution, which can be pruned, quantised and computed, but not yet "
-        "encoded for the engine; encode a network of fully connected layers"
+        "layer 'conv1' is a convolution, which an engine without positions does not run; set "
+        "positions to 8 and jobs to 1"
     )
-    assert refusal(fit, net, pes=4) == message
+    assert refusal(fit, net, pes=4, positions=0) == message
     assert refusal(encode, net, fit(NET, pes=4)) == message
 
 

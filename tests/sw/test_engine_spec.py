@@ -1,6 +1,7 @@
 """What an engine may be."""
 
 import contextlib
+import dataclasses
 import re
 
 import pytest
@@ -99,6 +100,14 @@ def test_dict_and_back() -> None:
             EngineSpec.from_dict(odd)
 
 
+def test_a_specification_from_before_there_were_positions() -> None:
+    spec = EngineSpec(pes=4, lanes=2)
+    fields = spec.to_dict()
+    assert fields.pop("positions") == 0
+    assert EngineSpec.from_dict(fields) == spec
+    assert spec.fingerprint == 0xEE845C75
+
+
 def test_every_field_changes_the_fingerprint() -> None:
     """An image for an engine that differs anywhere is for another engine."""
     spec = EngineSpec(
@@ -109,6 +118,8 @@ def test_every_field_changes_the_fingerprint() -> None:
         for value in {RANGES[name][0], 1, 4, 8, 16} - {now}:
             with contextlib.suppress(BadInputError):
                 others.append(EngineSpec.from_dict({**spec.to_dict(), name: value}))
+    one = dataclasses.replace(spec, jobs=1, accumulator_memories=1)
+    others += [dataclasses.replace(one, positions=positions) for positions in (1, 2, 8)]
     assert {
         name for o in others for name, v in o.to_dict().items() if v != getattr(spec, name)
     } == {*spec.to_dict()}

@@ -2,6 +2,7 @@ import enum
 import math
 import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from secateur.format import (
     Section,
     memories,
 )
-from secateur.format_page import DEPTHS, TABLES, WIDTHS
+from secateur.format_page import DEPTHS, MAP_WIDTHS, TABLES, WIDTHS
 from secateur.image import RefusedImageError, parse_image, read_image, write_image
 from secateur.markdown import update
 
@@ -98,6 +99,27 @@ def test_the_page_gives_the_widths_and_depths_of_every_engine(spec):
                 assert field.width == evaluate(WIDTHS[name], spec), name
 
 
+@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("depth", [4, 512])
+def test_the_page_gives_the_widths_of_maps(lanes, depth):
+    spec = EngineSpec(pes=8, lanes=lanes, jobs=1, positions=8, activation_depth=depth)
+    kinds = memories(spec)
+    plain = {
+        field.name for field in memories(replace(spec, positions=0))[Section.LAYERS].record.fields
+    }
+    fields = [field for field in kinds[Section.LAYERS].record.fields if field.name not in plain]
+    assert len(fields) == 14
+    assert kinds[Section.OFFSETS].depth == evaluate(DEPTHS[Section.OFFSETS], spec)
+    assert len(kinds[Section.OFFSETS].record.fields) == lanes
+    found = set()
+    for field in [*fields, *kinds[Section.OFFSETS].record.fields]:
+        name = re.sub(r"\d$", "", field.name)
+        found.add(name)
+        if name in MAP_WIDTHS:
+            assert field.width == evaluate(MAP_WIDTHS[name], spec), name
+    assert found == {*MAP_WIDTHS, "average", "average_shift"}
+
+
 def test_fields_of_words_that_are_as_many_as_something_else():
     for spec in SPECS:
         kinds = memories(spec)
@@ -134,6 +156,7 @@ def test_a_page_gets_its_tables_and_keeps_its_text():
 def test_sections_and_errors_keep_their_numbers():
     assert [(s.name, s.value) for s in Section] == [
         ("END", 0), ("LAYERS", 1), ("WEIGHTS", 2), ("COLUMNS", 3), ("BIASES", 4), ("CODEBOOKS", 5),
+        ("OFFSETS", 6),
     ]  # fmt: skip
     assert [(e.name, e.value) for e in LoadError] == [
         ("NONE", 0), ("MAGIC", 1), ("VERSION", 2), ("ENGINE", 3), ("SECTION", 4), ("SIZE", 5),

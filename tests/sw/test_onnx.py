@@ -237,7 +237,7 @@ ALL = (
         ),
         (
             [("Conv", np.full((3, 2, 3, 3), np.nan, np.float32))],
-            "layer 'Conv/0': weight holds NaN or infinity; train the model again",
+            "constant 'c0.0' must hold finite numbers; export the model again",
         ),
     ],
 )

@@ -34,9 +34,7 @@ def test_an_empty_file_is_a_project(tmp_path: Path) -> None:
     assert project.engine.fit_arguments() == {
         "pes": 8,
         "padding": 0.05,
-        "queue_depth": 11,
         "banks": 2,
-        "accumulator_memories": 1,
     }
 
 

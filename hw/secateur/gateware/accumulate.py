@@ -15,12 +15,40 @@ if TYPE_CHECKING:
     from secateur.engine import EngineSpec
     from secateur.technology import Technology
 
-__all__ = ["Accumulator", "drained_layout", "slot_layout"]
+__all__ = ["Accumulator", "drained_layout", "first_slot", "memory_of", "slot_layout"]
 
 
 def slot_layout(spec: EngineSpec) -> data.StructLayout:
-    """Lay out the number of an accumulator: its row within the PE, and the job's set."""
+    """Lay out the number of an accumulator: its row within the PE, and the job's set.
+
+    The sets of positions lie in the rows of one job, those of odd ones in the second memory.
+    """
+    if spec.positions:
+        memories = spec.accumulator_memories
+        rows = spec.row_depth // memories
+        return data.StructLayout({"row": range(rows), "tag": range(memories)})
     return data.StructLayout({"row": range(spec.row_depth), "tag": range(spec.jobs)})
+
+
+def first_slot(spec: EngineSpec, tag: Value) -> Value:
+    """Say which accumulator is the first of a position's set."""
+    row_bits = (spec.set_depth - 1).bit_length()
+    memory = memory_of(spec, tag)
+    if not len(memory):
+        return Cat(C(0, row_bits), tag)
+    if len(memory) == 1 and spec.positions > 2:
+        return Cat(C(0, row_bits), tag[0], tag[2:], memory)
+    return Cat(C(0, row_bits), tag[len(memory) :], memory)
+
+
+def memory_of(spec: EngineSpec, tag: Value) -> Value:
+    """Say in which memory a tag's accumulators lie.
+
+    Jobs take turns. So do pairs of positions, of which a PE multiplies the second next one while
+    one is drained: that takes about as long as two of the shortest.
+    """
+    bits = (spec.accumulator_memories - 1).bit_length()
+    return tag[1:2] if bits == 1 and spec.positions > 2 else tag[:bits]
 
 
 def drained_layout(spec: EngineSpec) -> data.StructLayout:
@@ -170,6 +198,6 @@ class Accumulator(wiring.Component):
             captured.append(ram.read_word)
         with m.If(self.drained.capture):
             m.d.sync += self.sum.eq(
-                Mux(self.drained.memory, captured[1], captured[0]) if count == 2 else captured[0]
+                Array(captured)[self.drained.memory] if count > 1 else captured[0]
             )
         return m

@@ -8,17 +8,23 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from secateur.gateware.maps.walk import MapWalker
 from secateur.gateware.queue import Queue
 from secateur.gateware.walk import Walker, visit_layout
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
 
-__all__ = ["IN_FLIGHT", "ColumnQueue", "slice_layout"]
+__all__ = ["ColumnQueue", "in_flight", "slice_layout"]
 
-#: Columns under way to the queue when `room` is deasserted: in the walker's pipeline, two in the
-#: queue's, and one passed while `room` is registered on its way to the walker.
-IN_FLIGHT = Walker.LATENCY + 3
+
+def in_flight(spec: EngineSpec) -> int:
+    """Count the columns under way to the queue when `room` is deasserted.
+
+    In the walker's pipeline, two in the queue's, and one passed while `room` is registered on its
+    way to the walker.
+    """
+    return (MapWalker if spec.positions else Walker).LATENCY + 3
 
 
 def slice_layout(spec: EngineSpec) -> data.StructLayout:
@@ -55,7 +61,8 @@ class ColumnQueue(wiring.Component):
     count : In(spec.count_width)
         Entries of this PE in it.
     room : Out(1)
-        ``IN_FLIGHT`` more columns can be taken. A column that leaves counts for two more cycles.
+        ``in_flight(spec)`` more columns can be taken. A column that leaves counts for two more
+        cycles.
     o : Out(stream.Signature(slice_layout(spec)))
         Queued columns.
     """
@@ -82,7 +89,7 @@ class ColumnQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layout = slice_layout(self.spec)
-        depth = self.spec.queue_depth + IN_FLIGHT
+        depth = self.spec.queue_depth + in_flight(self.spec)
         m.submodules.queue = queue = Queue(width=layout.size, depth=depth)
 
         # Cycle 0: where the job has come to.

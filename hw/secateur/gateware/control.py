@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
 from secateur.gateware.layout import struct
 from secateur.gateware.pe import split_layout
+from secateur.gateware.programs import ProgramControl
 from secateur.gateware.walk import job_layout
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Control"]
 
 
-class Control(wiring.Component):
+class Control(ProgramControl):
     """Start the walker and the drain for every layer of every input; change programs in between.
 
     A job is one layer of one inference. Jobs are walked and drained in the same order; job n uses
@@ -43,30 +44,14 @@ class Control(wiring.Component):
 
     Members
     -------
-    begin, begun, commit, committed
-        As in :class:`secateur.gateware.loader.Loader`, with directions reversed.
-    check, checking, checked : In(1), Out(1), In(1)
-        As in :class:`secateur.gateware.check.Checker`: ``wanted``, ``granted`` and ``done``, with
-        directions reversed. A check waits as an image does that is complete; absent if there is
-        none.
-    bank, loaded : Out(1)
-        Bank of the program in use, and whether there is one.
-    ready : Out(1)
-        Its shape, ``input_words`` and the rest, is known.
-    write_bank : Out(1)
-        Bank that the loader writes.
-    layer_address, layer : Out, In(layer table word)
-        Read port of the layer table, two cycles of latency.
+    begin, begun, and so on
+        As in :class:`ProgramControl`.
     code_address, code_write, code, code_tag : Out
         Read port of the codebooks, two cycles of latency; the value read is that of ``code`` for
         the job ``code_tag``, to be written to the PEs.
     splits : Out(split_layout(spec))
         As in :class:`secateur.gateware.pe.ProcessingElement`.
-    input_words, output_words : Out
-        Of the program in use: how long x and y are, words.
-    x_open : Out(1)
-        A new x may begin from the next cycle on.
-    x_begun, x_complete : In(1)
+    x_complete : In(1)
         As in :class:`secateur.gateware.store.ActivationStore`.
     walk_start, walk_job : Out(1), Out(job_layout(spec))
         To :class:`secateur.gateware.walk.Walker`.
@@ -78,36 +63,15 @@ class Control(wiring.Component):
         To :class:`secateur.gateware.drain.Drain`.
     drain_done : In(1)
         From it.
-    clear, clear_address : Out
-        Clear the accumulators at ``clear_address``: after reset and before each program.
-    running : Out(1)
-        An inference is under way.
     tag_layers, tag_busy : Out
         The layer of each tag's job, and whether that is under way. For measurements.
     """
 
-    begin: Signal
-    begun: Signal
-    commit: Signal
-    committed: Signal
-    check: Signal
-    checking: Signal
-    checked: Signal
-    bank: Signal
-    loaded: Signal
-    ready: Signal
-    write_bank: Signal
-    layer_address: Signal
-    layer: data.View
     code_address: Signal
     code_write: Signal
     code: Signal
     code_tag: Signal
     splits: data.View
-    input_words: Signal
-    output_words: Signal
-    x_open: Signal
-    x_begun: Signal
     x_complete: Signal
     walk_start: Signal
     walk_job: data.View
@@ -118,56 +82,41 @@ class Control(wiring.Component):
     drain_tag: Signal
     drain_layer: data.View
     drain_done: Signal
-    clear: Signal
-    clear_address: Signal
-    running: Signal
     tag_layers: data.View
     tag_busy: Signal
 
     def __init__(self, spec: EngineSpec, *, loaded: bool, checked: bool = False) -> None:
-        self.spec = spec
-        self._loaded, self._checked = loaded, checked
         descriptor = memories(spec)[Section.LAYERS].record
         fields = {f.name: f.width for f in descriptor.fields}
         layers = range(spec.layer_depth)
         tags = range(spec.jobs)
-        super().__init__({
-            "begin": In(1),
-            "begun": Out(1),
-            "commit": In(1),
-            "committed": Out(1),
-            **({"check": In(1), "checking": Out(1), "checked": In(1)} if checked else {}),
-            "bank": Out(1),
-            "loaded": Out(1),
-            "ready": Out(1),
-            "write_bank": Out(1),
-            "layer_address": Out(layers),
-            "layer": In(struct(descriptor)),
-            "code_address": Out(range(spec.layer_depth << spec.codebook_bits)),
-            "code_write": Out(1),
-            "code": Out(spec.codebook_bits),
-            "code_tag": Out(tags),
-            "splits": Out(split_layout(spec)),
-            "input_words": Out(fields["source_words"]),
-            "output_words": Out(fields["rows_words"]),
-            "x_open": Out(1),
-            "x_begun": In(1),
-            "x_complete": In(1),
-            "walk_start": Out(1),
-            "walk_job": Out(job_layout(spec)),
-            "walk_done": In(1),
-            "all_ones": In(spec.jobs),
-            "all_zeros": In(spec.jobs),
-            "drain_start": Out(1),
-            "drain_tag": Out(tags),
-            "drain_layer": Out(struct(descriptor)),
-            "drain_done": In(1),
-            "clear": Out(1),
-            "clear_address": Out(range(spec.row_depth * spec.jobs)),
-            "running": Out(1),
-            "tag_layers": Out(data.ArrayLayout(layers, spec.jobs)),
-            "tag_busy": Out(spec.jobs),
-        })
+        super().__init__(
+            spec,
+            loaded=loaded,
+            checked=checked,
+            clears=spec.row_depth * spec.jobs,
+            input_words=fields["source_words"],
+            output_words=fields["rows_words"],
+            members={
+                "code_address": Out(range(spec.layer_depth << spec.codebook_bits)),
+                "code_write": Out(1),
+                "code": Out(spec.codebook_bits),
+                "code_tag": Out(tags),
+                "splits": Out(split_layout(spec)),
+                "x_complete": In(1),
+                "walk_start": Out(1),
+                "walk_job": Out(job_layout(spec)),
+                "walk_done": In(1),
+                "all_ones": In(spec.jobs),
+                "all_zeros": In(spec.jobs),
+                "drain_start": Out(1),
+                "drain_tag": Out(tags),
+                "drain_layer": Out(struct(descriptor)),
+                "drain_done": In(1),
+                "tag_layers": Out(data.ArrayLayout(layers, spec.jobs)),
+                "tag_busy": Out(spec.jobs),
+            },
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -181,25 +130,10 @@ class Control(wiring.Component):
         flying = Signal(range(jobs + 1))  # inferences under way
         undrained = Signal(range(jobs + 1))  # jobs under way
         quiet = Signal()
-        # Late, which shortens the way to x: programs change once no x can begin any more.
-        closed = Signal()
-        shut = Signal()
-        closing = self.commit | (self.begin if spec.banks == 1 else 0)
-        m.d.sync += [
-            closed.eq(closing | self.check if self._checked else closing),
-            shut.eq(closed),
-            quiet.eq((flying == 0) & ~self.x_begun & closed & shut),
-        ]
+        self._wait_for_quiet(
+            m, loaded=loaded, bank=bank, quiet=quiet, idle=flying == 0, running=flying != 0
+        )
         may_begin = Signal()
-        m.d.comb += [
-            self.x_open.eq(self.ready & ~closed),
-            self.running.eq(flying != 0),
-            self.loaded.eq(loaded),
-            self.bank.eq(bank),
-            self.write_bank.eq(~bank if spec.banks == 2 else 0),
-        ]
-        if spec.banks == 2:
-            m.d.comb += self.begun.eq(1)
 
         # Where every inference under way has come to, and the words of its output; the oldest of
         # those that wait for their next layer; how many outputs and inputs wait complete, less
@@ -383,60 +317,14 @@ class Control(wiring.Component):
         m.d.comb += self.layer_address.eq(
             Mux(drain_reads, self.tag_layers[self.drain_tag], Mux(shaping, shape_layer, layer_next))
         )
-        with m.FSM(name="programs"):
-            with m.State("clear"):
-                m.d.comb += self.clear.eq(1)
-                m.d.sync += self.clear_address.eq(self.clear_address + 1)
-                with m.If(self.clear_address == spec.row_depth * jobs - 1):
-                    m.next = "run"
-                    with m.If(loaded):
-                        m.next = "read shape"
-            with m.State("run"):
-                m.d.sync += shape_layer.eq(0)
-                if spec.banks == 1:
-                    m.d.comb += self.begun.eq(quiet)
-                    with m.If(self.begin & quiet):
-                        m.d.sync += [loaded.eq(0), self.ready.eq(0)]
-                with m.If(self.commit & quiet):
-                    m.d.comb += self.committed.eq(1)
-                    m.d.sync += [loaded.eq(1), self.ready.eq(0)]
-                    if spec.banks == 2:
-                        m.d.sync += bank.eq(~bank)
-                    # A program may have left sums that it did not drain.
-                    m.next = "clear"
-                if self._checked:
-                    waits = self.begin if spec.banks == 1 else C(0)
-                    with m.Elif(self.check & quiet & self.ready & ~waits):
-                        m.next = "check"
-            if self._checked:
-                with m.State("check"):
-                    m.d.comb += self.checking.eq(1)
-                    with m.If(self.checked):
-                        m.next = "checked"
-                # `quiet` is two cycles late: what comes next must not take that of the check for
-                # its own while an x begins.
-                with m.State("checked"):
-                    m.next = "open"
-                with m.State("open"):
-                    m.next = "run"
-
-            # The layer table says how long x and y are.
-            with m.State("read shape"):
-                m.d.comb += shaping.eq(1)
-                m.next = "wait shape"
-            with m.State("wait shape"):
-                m.next = "keep shape"
-            with m.State("keep shape"):
-                with m.If(shape_layer == 0):
-                    m.d.sync += self.input_words.eq(source_words)
-                with m.If(self.layer.last | (shape_layer == last_layer)):
-                    m.d.sync += self.output_words.eq(rows_words(last=C(1)))
-                    m.next = "shape known"
-                with m.Else():
-                    m.d.sync += shape_layer.eq(shape_layer + 1)
-                    m.next = "read shape"
-            # A cycle more, which shortens the way from the memory.
-            with m.State("shape known"):
-                m.d.sync += self.ready.eq(1)
-                m.next = "run"
+        self._change_programs(
+            m,
+            loaded=loaded,
+            bank=bank,
+            quiet=quiet,
+            shaping=shaping,
+            shape_layer=shape_layer,
+            input_words=source_words,
+            output_words=rows_words(last=C(1)),
+        )
         return m

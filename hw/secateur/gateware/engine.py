@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import and_, or_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -17,6 +17,10 @@ from secateur.gateware.control import Control
 from secateur.gateware.drain import Drain, y_stream
 from secateur.gateware.layout import struct, words
 from secateur.gateware.loader import Loader, load_stream
+from secateur.gateware.maps.control import MapControl
+from secateur.gateware.maps.drain import MapDrain
+from secateur.gateware.maps.store import MapStore
+from secateur.gateware.maps.walk import MapWalker
 from secateur.gateware.pe import ProcessingElement, codebook_layout
 from secateur.gateware.store import ActivationStore, x_stream
 from secateur.gateware.walk import Walker
@@ -25,6 +29,7 @@ from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
+    from secateur.gateware.programs import ProgramControl
     from secateur.program import Program
     from secateur.technology import Technology, portable
 
@@ -66,6 +71,20 @@ def monitor_layout(spec: EngineSpec) -> data.StructLayout:
         "multiply": spec.pes,  # PEs that multiply a weight other than zero
         "working": data.ArrayLayout(tags, spec.pes),  # for which tag
     })
+
+
+class Scheduled(NamedTuple):
+    """What decides which columns are passed, and takes the sums; the PEs are the same."""
+
+    control: Control | MapControl
+    store: ActivationStore | MapStore
+    walker: Walker | MapWalker
+    drain: Drain | MapDrain
+    #: Inputs of one of them: the bit of a tag of every PE is one, is zero.
+    all_ones: Signal
+    all_zeros: Signal
+    #: The walker passes a word.
+    walking: Value
 
 
 class Engine(wiring.Component):
@@ -150,12 +169,8 @@ class Engine(wiring.Component):
         m = Module()
         spec = self.spec
         m.submodules.loader = loader = Loader(spec)
-        m.submodules.control = control = Control(
-            spec, loaded=self.program is not None, checked=self.checked
-        )
-        m.submodules.store = store = ActivationStore(spec, technology=self.technology)
-        m.submodules.walker = walker = Walker(spec, checked=self.checked)
-        m.submodules.drain = drain = Drain(spec)
+        scheduled = self._mapped(m, loader) if spec.positions else self._queued(m)
+        control, store, walker, drain = scheduled[:4]
         m.submodules.layers = layers = self._program_memory(m, Section.LAYERS, loader, control)
         m.submodules.columns = columns = self._program_memory(m, Section.COLUMNS, loader, control)
         m.submodules.biases = biases = self._program_memory(m, Section.BIASES, loader, control)
@@ -171,7 +186,6 @@ class Engine(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i_load), loader.i)
         wiring.connect(m, wiring.flipped(self.i_x), store.i_x)
         wiring.connect(m, drain.o, wiring.flipped(self.o_y))
-        wiring.connect(m, drain.hidden, store.i_hidden)
 
         # Programs. In a memory as everything that differs between them, so that a bitstream gets
         # another one by initial contents alone.
@@ -194,33 +208,21 @@ class Engine(wiring.Component):
             control.layer.eq(layers.read_word),
         ]
 
-        # Jobs. What the queues and the PEs report is registered, since it comes from all of them.
+        # What the queues and the PEs report is registered, since it comes from all of them.
         room = Signal()
         m.d.sync += [
             room.eq(Cat(pe.room for pe in pes).all()),
-            control.all_ones.eq(reduce(and_, (pe.ended for pe in pes))),
-            control.all_zeros.eq(~reduce(or_, (pe.ended for pe in pes))),
+            scheduled.all_ones.eq(reduce(and_, (pe.ended for pe in pes))),
+            scheduled.all_zeros.eq(~reduce(or_, (pe.ended for pe in pes))),
         ]
         m.d.comb += [
             store.words.eq(control.input_words),
             store.open.eq(control.x_open),
             control.x_begun.eq(store.begun),
             control.x_complete.eq(store.complete),
-            walker.start.eq(control.walk_start),
-            walker.job.eq(control.walk_job),
-            control.walk_done.eq(walker.done),
-            walker.x_there.eq(store.x_there),
-            walker.hidden_there.eq(store.hidden_there),
             walker.room.eq(room),
-            store.read_hidden.eq(walker.read_hidden),
-            store.take_x.eq(walker.take_x),
-            store.take_hidden.eq(walker.take_hidden),
             walker.word.eq(store.word),
             columns.read_address.eq(walker.column),
-            drain.start.eq(control.drain_start),
-            drain.tag.eq(control.drain_tag),
-            drain.layer.eq(control.drain_layer),
-            control.drain_done.eq(drain.done),
             drain.clear.eq(control.clear),
             Value.cast(drain.clear_address).eq(control.clear_address),
             drain.biases.eq(biases.read_word),
@@ -268,14 +270,12 @@ class Engine(wiring.Component):
             self.status.program.eq(Mux(control.loaded, identity.read_word, 0)),
             self.status.input_words.eq(control.input_words),
             self.status.output_words.eq(control.output_words),
-            self.monitor.walking.eq(walker.take_x | walker.take_hidden),
+            self.monitor.walking.eq(scheduled.walking),
             self.monitor.blocked.eq(walker.blocked),
             self.monitor.waiting.eq(walker.waiting),
             self.monitor.standing.eq(walker.done),
             self.monitor.tag.eq(walker.o[0].tag),
             self.monitor.active.eq(Cat(walker.visit & visit.active for visit in walker.o)),
-            self.monitor.tag_layers.eq(control.tag_layers),
-            self.monitor.tag_busy.eq(control.tag_busy),
         ]
         for index, pe in enumerate(pes):
             m.d.comb += [
@@ -285,8 +285,72 @@ class Engine(wiring.Component):
             ]
         return m
 
+    def _queued(self, m: Module) -> Scheduled:
+        """Let layers of several inferences follow each other through queues."""
+        m.submodules.control = control = Control(
+            self.spec, loaded=self.program is not None, checked=self.checked
+        )
+        m.submodules.store = store = ActivationStore(self.spec, technology=self.technology)
+        m.submodules.walker = walker = Walker(self.spec, checked=self.checked)
+        m.submodules.drain = drain = Drain(self.spec)
+        wiring.connect(m, drain.hidden, store.i_hidden)
+        m.d.comb += [
+            walker.start.eq(control.walk_start),
+            walker.job.eq(control.walk_job),
+            control.walk_done.eq(walker.done),
+            walker.x_there.eq(store.x_there),
+            walker.hidden_there.eq(store.hidden_there),
+            store.read_hidden.eq(walker.read_hidden),
+            store.take_x.eq(walker.take_x),
+            store.take_hidden.eq(walker.take_hidden),
+            drain.start.eq(control.drain_start),
+            drain.tag.eq(control.drain_tag),
+            drain.layer.eq(control.drain_layer),
+            control.drain_done.eq(drain.done),
+            self.monitor.tag_layers.eq(control.tag_layers),
+            self.monitor.tag_busy.eq(control.tag_busy),
+        ]
+        return Scheduled(
+            *(control, store, walker, drain),
+            all_ones=control.all_ones,
+            all_zeros=control.all_zeros,
+            walking=walker.take_x | walker.take_hidden,
+        )
+
+    def _mapped(self, m: Module, loader: Loader) -> Scheduled:
+        """Let layers follow each other through maps, position by position."""
+        m.submodules.control = control = MapControl(
+            self.spec, loaded=self.program is not None, checked=self.checked
+        )
+        m.submodules.store = store = MapStore(self.spec, technology=self.technology)
+        m.submodules.walker = walker = MapWalker(self.spec, checked=self.checked)
+        m.submodules.drain = drain = MapDrain(self.spec)
+        m.submodules.offsets = offsets = self._program_memory(m, Section.OFFSETS, loader, control)
+        m.d.comb += [
+            walker.start.eq(control.start),
+            walker.layer.eq(control.current),
+            walker.freed.eq(drain.freed),
+            store.patch.eq(walker.patch),
+            offsets.read_address.eq(walker.offset),
+            store.offsets.eq(offsets.read_word),
+            drain.start.eq(control.start),
+            drain.layer.eq(control.current),
+            control.done.eq(drain.done),
+            store.write.eq(drain.write | control.clear),
+            store.address.eq(Mux(control.clear, control.clear_address, drain.address)),
+            store.written.eq(Mux(control.clear, 0, Value.cast(drain.written))),
+            self.monitor.tag_layers[0].eq(control.number),
+            self.monitor.tag_busy.eq(~drain.done),
+        ]
+        return Scheduled(
+            *(control, store, walker, drain),
+            all_ones=drain.all_ones,
+            all_zeros=drain.all_zeros,
+            walking=walker.take,
+        )
+
     def _program_memory(
-        self, m: Module, kind: Section, loader: Loader, control: Control
+        self, m: Module, kind: Section, loader: Loader, control: ProgramControl
     ) -> portable.Memory:
         """Make a memory of the program that the PEs share, connected to the loader."""
         described = memories(self.spec)[kind]
@@ -306,7 +370,11 @@ class Engine(wiring.Component):
         return ram
 
     def _connect_codebook(
-        self, m: Module, loader: Loader, control: Control, pes: list[ProcessingElement]
+        self,
+        m: Module,
+        loader: Loader,
+        control: Control | MapControl,
+        pes: list[ProcessingElement],
     ) -> None:
         """Copy a layer's codebook into every PE before its job is walked."""
         m.submodules.codebooks = codebooks = self._program_memory(
@@ -316,7 +384,8 @@ class Engine(wiring.Component):
         written = Signal(codebook_layout(self.spec))
         m.d.sync += [
             written.write.eq(control.code_write),
-            written.tag.eq(control.code_tag),
+            # All positions have the same.
+            written.tag.eq(control.code_tag if isinstance(control, Control) else 0),
             written.code.eq(control.code),
             written.value.eq(codebooks.read_word.value),
         ]
@@ -324,7 +393,11 @@ class Engine(wiring.Component):
             m.d.comb += pe.codebook.eq(written)
 
     def _connect_checker(
-        self, m: Module, control: Control, walker: Walker, pes: list[ProcessingElement]
+        self,
+        m: Module,
+        control: ProgramControl,
+        walker: Walker | MapWalker,
+        pes: list[ProcessingElement],
     ) -> None:
         """Let the checker pass columns that have one entry in every PE."""
         m.submodules.checker = checker = Checker(self.spec)

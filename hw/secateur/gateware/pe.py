@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amaranth import *
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
-from secateur.gateware.accumulate import Accumulator, drained_layout
+from secateur.gateware.accumulate import Accumulator, drained_layout, first_slot, memory_of
 from secateur.gateware.column import ColumnQueue
 from secateur.gateware.walk import visit_layout
 from secateur.technology import PORTABLE
@@ -82,10 +82,10 @@ class ProcessingElement(wiring.Component):
     selected, entry, there : In(1), Out(spec.entry_width), Out(1)
         For a check of the weights: give the entry that was read, and else zero; strobe: this is
         one. Absent if they cannot be checked.
-    ended : Out(spec.jobs)
-        The bit of a tag toggles when all products of its job are stored.
-    occupied, multiply, working : Out(1), Out(1), Out(range(spec.jobs))
-        An entry is being multiplied; its weight is not zero; its job. For measurements.
+    ended : Out(spec.tags)
+        The bit of a tag toggles when all products of its job or position are stored.
+    occupied, multiply, working : Out(1), Out(1), Out(range(spec.tags))
+        An entry is being multiplied; its weight is not zero; its tag. For measurements.
     """
 
     #: Cycles from an entry's address to its operands: the weight memory, and the entry's decoding.
@@ -147,10 +147,10 @@ class ProcessingElement(wiring.Component):
             "hold": In(hold_layout(spec)),
             "drained": In(drained_layout(spec)),
             "sum": Out(signed(spec.accumulator_width)),
-            "ended": Out(spec.jobs),
+            "ended": Out(spec.tags),
             "occupied": Out(1),
             "multiply": Out(1),
-            "working": Out(range(spec.jobs)),
+            "working": Out(range(spec.tags)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -188,7 +188,7 @@ class ProcessingElement(wiring.Component):
             for index, hold in enumerate(holds)
         ]
         m.d.comb += [
-            held.eq(holds.bit_select(column.tag[: len(holds) - 1], 1)),
+            held.eq(holds.bit_select(memory_of(spec, column.tag), 1)),
             queue.o.ready.eq(~active | (final & ~held)),
         ]
         first = Signal()
@@ -250,8 +250,7 @@ class ProcessingElement(wiring.Component):
         # From cycle 4 on: multiply and accumulate.
         m.d.comb += [
             accumulator.valid.eq(steps[4].valid),
-            accumulator.slot.row.eq(row),
-            accumulator.slot.tag.eq(steps[4].tag),
+            *self._slot_of(accumulator.slot, row, steps[4].tag),
             accumulator.weight.eq(weight),
             accumulator.value.eq(steps[4].value),
             accumulator.drained.eq(self.drained),
@@ -264,12 +263,22 @@ class ProcessingElement(wiring.Component):
             m.d.sync += self.ended.eq(self.ended ^ (1 << steps[-1].tag))
         return m
 
+    def _job_of(self, tag: Value) -> Value:
+        """Give a tag's job: positions are all of one."""
+        return tag[: (self.spec.jobs - 1).bit_length()]
+
+    def _slot_of(self, slot: data.View, row: Value, tag: Value) -> list[Any]:
+        """Say which accumulator is a row's for a tag."""
+        if self.spec.positions:
+            return [Value.cast(slot).eq(row | Value.cast(first_slot(self.spec, tag)))]
+        return [slot.row.eq(row), slot.tag.eq(tag)]
+
     def _split(self, m: Module, entry: Value, tag: Value, code: Signal, zeros: Signal) -> None:
         """Take an entry apart, as the code width of the job ``tag``, a cycle before, says."""
         widths = self.spec.code_widths
         split = Signal(range(len(widths)))
         if len(widths) > 1:
-            m.d.sync += split.eq(self.splits[tag])
+            m.d.sync += split.eq(self.splits[self._job_of(tag)])
         for index, width in enumerate(widths):
             direct = entry[:width] if self.spec.codebook_bits else entry[:width].as_signed()
             with m.If(split == index) if len(widths) > 1 else nullcontext():
@@ -290,7 +299,7 @@ class ProcessingElement(wiring.Component):
         )
         read, write = codebook.read_port(), codebook.write_port()
         m.d.comb += [
-            read.addr.eq(Cat(code, tag)),
+            read.addr.eq(Cat(code, self._job_of(tag))),
             write.addr.eq(Cat(self.codebook.code, self.codebook.tag)),
             write.data.eq(self.codebook.value),
             write.en.eq(self.codebook.write),

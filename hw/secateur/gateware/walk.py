@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -14,7 +14,7 @@ from secateur.format import Section, memories
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
 
-__all__ = ["Walker", "job_layout", "visit_layout"]
+__all__ = ["Walker", "job_layout", "pass_word", "visit_layout"]
 
 
 def job_layout(spec: EngineSpec) -> data.StructLayout:
@@ -33,14 +33,26 @@ def job_layout(spec: EngineSpec) -> data.StructLayout:
 def visit_layout(spec: EngineSpec) -> data.StructLayout:
     """Lay out how a column is passed, as the processing elements of one lane see it."""
     return data.StructLayout({
-        "tag": range(spec.jobs),
-        "first": 1,  # the job's first column, whose entries begin at `base`
+        "tag": range(spec.tags),
+        "first": 1,  # the tag's first column, whose entries begin at `base`
         "base": range(spec.weight_depth),
-        "end": 1,  # the job's last column
+        "end": 1,  # the tag's last column
         "active": 1,  # its activation is not zero
         # One bit more than an activation, so that signed and unsigned ones share a multiplier.
         "value": signed(spec.activation_width + 1),
     })
+
+
+class Passing(Protocol):
+    """What passes columns: members as in :class:`Walker`."""
+
+    spec: EngineSpec
+    checked: bool
+    word: data.View
+    scan: Signal
+    scan_first: Signal
+    visit: Signal
+    o: data.View
 
 
 class Walker(wiring.Component):
@@ -180,26 +192,42 @@ class Walker(wiring.Component):
         ]
 
         word = read[-1]
-        m.d.sync += self.visit.eq(word.valid)
-        for lane in range(self.spec.lanes):
-            value, visit = self.word[lane], self.o[lane]
-            m.d.sync += [
-                visit.tag.eq(word.tag),
-                visit.first.eq(word.first),
-                visit.base.eq(word.base),
-                visit.end.eq(word.end),
-                visit.active.eq(value != 0),
-                visit.value.eq(Cat(value, value[-1] & word.signed).as_signed()),
-            ]
-        if self.checked:
-            # Active, so that its entries are multiplied; by zero, so that no sum changes. It is no
-            # job's end: nothing is left to be walked.
-            with m.If(self.scan):
-                m.d.sync += self.visit.eq(1)
-                for lane in range(self.spec.lanes):
-                    visit = self.o[lane]
-                    m.d.sync += [
-                        *(visit.first.eq(self.scan_first), visit.base.eq(0)),
-                        *(visit.active.eq(1), visit.value.eq(0)),
-                    ]
+        pass_word(self, m, word, signed=word.signed)
         return m
+
+
+def pass_word(walker: Passing, m: Module, known: data.View, *, signed: Value) -> None:
+    """Pass the word that has come, or a column of a check, to the lanes.
+
+    Parameters
+    ----------
+    walker : Passing
+    m : Module
+    known : data.View
+        What is known of the word beside its activations: whether it is ``valid``, and the fields of
+        :func:`visit_layout` that all lanes have alike.
+    signed : Value
+        Its activations are two's complement.
+    """
+    m.d.sync += walker.visit.eq(known.valid)
+    for lane in range(walker.spec.lanes):
+        value, visit = walker.word[lane], walker.o[lane]
+        m.d.sync += [
+            visit.tag.eq(known.tag),
+            visit.first.eq(known.first),
+            visit.base.eq(known.base),
+            visit.end.eq(known.end),
+            visit.active.eq(value != 0),
+            visit.value.eq(Cat(value, value[-1] & signed).as_signed()),
+        ]
+    if walker.checked:
+        # Active, so that its entries are multiplied; by zero, so that no sum changes. It is no
+        # job's end: nothing is left to be walked.
+        with m.If(walker.scan):
+            m.d.sync += walker.visit.eq(1)
+            for lane in range(walker.spec.lanes):
+                visit = walker.o[lane]
+                m.d.sync += [
+                    *(visit.first.eq(walker.scan_first), visit.base.eq(0)),
+                    *(visit.active.eq(1), visit.value.eq(0)),
+                ]

@@ -10,7 +10,7 @@ from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from secateur.bench.compare import expect
-from secateur.gateware.column import IN_FLIGHT, ColumnQueue
+from secateur.gateware.column import ColumnQueue
 from secateur.gateware.walk import Walker
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["ROOM_TO_VISIT", "Column", "Slice", "busy_slices", "draw_columns", "r
 #: Cycles from `room` to the column that it allows: the engine's register, and the walker.
 ROOM_TO_VISIT = 1 + Walker.LATENCY
 #: Cycles from a column until `room` knows of it.
-TO_ROOM = IN_FLIGHT - ROOM_TO_VISIT
+TO_ROOM = Walker.LATENCY + 3 - ROOM_TO_VISIT
 
 
 class Column(NamedTuple):

@@ -13,9 +13,9 @@ from secateur.coverage.inside import Inside
 from secateur.coverage.points import FIELDS, MEMORIES, field_ends
 from secateur.format import memories
 from secateur.gateware.accumulate import Accumulator
-from secateur.gateware.column import IN_FLIGHT
-from secateur.gateware.drain import drain_latencies
+from secateur.gateware.column import in_flight
 from secateur.gateware.requant import Requantizer
+from secateur.gateware.rows import drain_latencies
 from secateur.gateware.walk import job_layout
 from secateur.instrument import STATES
 
@@ -86,7 +86,7 @@ class Conditions:
         hidden = data.View(job_layout(self.spec), self.walker["job"]).hidden
         no_room = Cat(~pe.component.room for pe in self.pes)
         alone = _any(no_room == 1 << index for index in range(self.spec.pes))
-        brim = self.spec.queue_depth + IN_FLIGHT
+        brim = self.spec.queue_depth + in_flight(self.spec)
         idle = [
             ~queue.component.o.valid & ~pe["active"]
             for queue, pe in zip(self.queues, self.pes, strict=True)

@@ -25,8 +25,13 @@ FIELDS = (
     "relu",
     "last",
 )
-#: Memories that an image fills, by the name that a point has.
-MEMORIES = {section: section.name.lower() for section in Section if section is not Section.END}
+#: Memories that an image fills, by the name that a point has: those of engines without positions,
+#: which are the ones whose coverage is measured.
+MEMORIES = {
+    section: section.name.lower()
+    for section in Section
+    if section not in (Section.END, Section.OFFSETS)
+}
 
 #: Every point, and what happens in a cycle in which it is seen.
 POINTS: dict[str, str] = {

@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Mux, Signal
 from secateur.bench.fault import Fault
 from secateur.bench.formal import Claim
 from secateur.bench.harness import Harness
-from secateur.gateware.column import IN_FLIGHT, ColumnQueue
+from secateur.gateware.column import ColumnQueue, in_flight
 from secateur.gateware.walk import Walker
 from secateur.proofs.fifo import count, follow
 from secateur.proofs.sizes import SPEC
@@ -39,7 +39,7 @@ def build(*, order: bool) -> Harness:
     take = o.valid & o.ready
     put = column.visit & (works | i.end)
     level = count(
-        h, "column", put=put, take=take, depth=SPEC.queue_depth + IN_FLIGHT, given=not order
+        h, "column", put=put, take=take, depth=SPEC.queue_depth + in_flight(SPEC), given=not order
     )
     if order:
         given = o.payload
@@ -59,7 +59,7 @@ def build(*, order: bool) -> Harness:
     return h
 
 
-SIZE = f"{SPEC.queue_depth} columns and {IN_FLIGHT} on their way"
+SIZE = f"{SPEC.queue_depth} columns and {in_flight(SPEC)} on their way"
 CLAIMS = (
     Claim(
         name="column queue, room",
@@ -87,8 +87,8 @@ CLAIMS = (
             ),
             Fault(
                 "column",
-                "depth = self.spec.queue_depth + IN_FLIGHT",
-                "depth = self.spec.queue_depth + IN_FLIGHT - 1",
+                "depth = self.spec.queue_depth + in_flight(self.spec)",
+                "depth = self.spec.queue_depth + in_flight(self.spec) - 1",
                 "column: in order",
             ),
         ),

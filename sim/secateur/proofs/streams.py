@@ -18,10 +18,11 @@ from secateur.gateware.buffer import StreamBuffer
 from secateur.gateware.check import Checker
 from secateur.gateware.cobs import CobsDecoder, CobsEncoder
 from secateur.gateware.column import ColumnQueue
-from secateur.gateware.drain import Drain, drain_latencies
+from secateur.gateware.drain import Drain
 from secateur.gateware.frame import FrameReceiver, FrameSender
 from secateur.gateware.payload import PayloadBuffer
 from secateur.gateware.respond import Responder
+from secateur.gateware.rows import drain_latencies
 from secateur.gateware.terminal import Terminal
 from secateur.gateware.uart import UartReceiver
 from secateur.proofs.sizes import SPEC
