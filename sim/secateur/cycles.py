@@ -13,9 +13,9 @@ import numpy as np
 
 from secateur.format import Section
 from secateur.image import read_image
-from secateur.machine import run
-from secateur.map_machine import SETUP, run_layer
-from secateur.reference_maps import patches_of
+from secateur.machine import run, setup
+from secateur.map_machine import run_layer
+from secateur.reference_maps import patches_of, targets_of
 from secateur.units import Work
 from secateur.words import streams_in
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from secateur.engine import EngineSpec
+    from secateur.image import Contents
     from secateur.network import Network
     from secateur.program import Program
     from secateur.streams import Streams
@@ -76,9 +78,9 @@ def model(
     list of LayerCycles
         By layer.
     """
-    streams = _streams(program)
     if program.spec.positions:
-        return _model_maps(program, network, x, streams)
+        return _model_maps(program, network, x)
+    streams = _streams(program)
     active = _active(program, network, x)
     latency, jobs = [], []
     at_once = max(1, AT_ONCE // program.spec.pes)
@@ -115,19 +117,18 @@ def followed(program: Program, network: Network, x: NDArray[np.int64]) -> NDArra
 
 
 def _model_maps(
-    program: Program, network: Network, x: NDArray[np.int64], streams: list[Streams]
+    program: Program, network: Network, x: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], list[LayerCycles]]:
     """Model an engine with positions, layer by layer."""
     spec = program.spec
     contents = read_image(spec, program.image)
     table = contents[Section.LAYERS, 0]
-    setup = SETUP + (1 << spec.codebook_bits if spec.codebook_bits else 0)
-    latency = np.full(len(x), program.input_words + setup + 1)
+    latency = np.full(len(x), program.input_words + setup(spec) + 1)
     layers = []
     at_once = max(1, AT_ONCE // spec.pes)
-    for index, (each, active) in enumerate(zip(streams, _seen(program, network, x), strict=True)):
+    streams, seen = streams_in(spec, contents), _seen(program, contents, network, x)
+    for index, (each, active) in enumerate(zip(streams, seen, strict=True)):
         only = slice(index, index + 1)
-        counts = each.counts.T.reshape(-1, spec.groups, spec.lanes).astype(np.int32)
         cycles = []
         for first in range(0, len(x), at_once):
             work = Work(
@@ -135,20 +136,21 @@ def _model_maps(
                 source_words=table["source_words"][only],
                 rows_words=table["rows_words"][only],
                 bases=np.zeros(1, dtype=np.int64),
-                counts=counts,
+                counts=_by_group([each], spec),
                 active=active[first : first + at_once],
             )
             cycles.append(run_layer(work))
         products = _multiplications(each, active.sum(axis=1))
         layers.append(LayerCycles(cycles=np.concatenate(cycles), multiplications=products))
-        latency += layers[-1].cycles + (index > 0) * (setup + 1)
+        latency += layers[-1].cycles + (index > 0) * (setup(spec) + 1)
     return latency, layers
 
 
-def _seen(program: Program, network: Network, x: NDArray[np.int64]) -> Iterator[NDArray[np.bool_]]:
+def _seen(
+    program: Program, contents: Contents, network: Network, x: NDArray[np.int64]
+) -> Iterator[NDArray[np.bool_]]:
     """Tell which activations each layer's patches have: bool[inputs, positions, words, lanes]."""
     spec = program.spec
-    contents = read_image(spec, program.image)
     table, offsets = contents[Section.LAYERS, 0], contents[Section.OFFSETS, 0]
     words = np.stack([offsets[f"word{lane}"] for lane in range(spec.lanes)], axis=1)
     memory = np.zeros((len(x), spec.activation_depth * spec.lanes), dtype=bool)
@@ -162,9 +164,7 @@ def _seen(program: Program, network: Network, x: NDArray[np.int64]) -> Iterator[
         address = patches_of(spec, fields)[:, None, None] + mine
         yield memory[:, address % (1 << spec.address_width)]
         if not fields["last"]:
-            pixel = np.arange((fields["count2"] + 1) * (fields["count3"] + 1))
-            word = fields["target_base"] + pixel * fields["rows_words"]
-            word += pixel // (fields["count2"] + 1) * fields["target_gap"]
+            word = targets_of(fields)[:: fields["rows_words"]]
             planes = activations.reshape(len(x), layer.rows, -1)[:, list(layer.order)]
             place = np.arange(len(layer.order))[:, None] + word * spec.lanes
             memory[:, place] = planes != 0
@@ -191,15 +191,20 @@ def _work(program: Program, streams: list[Streams], active: NDArray[np.bool_]) -
     spec = program.spec
     table = read_image(spec, program.image)[Section.LAYERS, 0]
     words = table["source_words"]
-    counts = np.concatenate([each.counts for each in streams], axis=1).T
     return Work(
         spec=spec,
         source_words=words,
         rows_words=table["rows_words"],
         bases=np.cumsum(words) - words,
-        counts=counts.reshape(-1, spec.groups, spec.lanes).astype(np.int32),
+        counts=_by_group(streams, spec),
         active=active,
     )
+
+
+def _by_group(streams: list[Streams], spec: EngineSpec) -> NDArray[np.int32]:
+    """Give the entries of every PE in the columns of each word: int32[words, groups, lanes]."""
+    counts = np.concatenate([each.counts for each in streams], axis=1).T
+    return counts.reshape(-1, spec.groups, spec.lanes).astype(np.int32)
 
 
 def _multiplications(streams: Streams, active: NDArray[Any]) -> NDArray[np.int64]:

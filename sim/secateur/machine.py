@@ -14,7 +14,9 @@ from secateur.units import TO_ENDED, Drains, ProcessingElements, Visit, Work
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Times", "run"]
+    from secateur.engine import EngineSpec
+
+__all__ = ["Times", "run", "setup"]
 
 #: Cycles from the choice of a job to the first in which its walk can start, without a codebook:
 #: the layer table.
@@ -41,6 +43,14 @@ class Times(NamedTuple):
     begun: NDArray[np.int64]
     ended: NDArray[np.int64]
     jobs: NDArray[np.int64]
+
+
+def setup(spec: EngineSpec) -> int:
+    """Count the cycles from the choice of a layer to the first in which its walk can start.
+
+    They are those of the layer table and of copying the codebook.
+    """
+    return SETUP + (1 << spec.codebook_bits if spec.codebook_bits else 0)
 
 
 def run(work: Work) -> Times:
@@ -79,7 +89,7 @@ class _Machine:
         self.pes, self.drains = ProcessingElements(work), Drains(work)
         self.cycle = 0
         self.last = len(work.bases) - 1
-        self.setup = SETUP + (1 << spec.codebook_bits if spec.codebook_bits else 0)
+        self.setup = setup(spec)
         self.times = Times(
             begun=np.zeros((engines, inputs), dtype=np.int64),
             ended=np.zeros((engines, inputs), dtype=np.int64),

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
     from secateur.units import Work
 
-__all__ = ["SETUP", "run_layer"]
-
-#: Cycles from the last word of x, or of the layer before, to the start of a layer, without a
-#: codebook: the layer table.
-SETUP = 4
+__all__ = ["run_layer"]
 
 
 def run_layer(work: Work) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from secateur.engine import EngineSpec
     from secateur.image import Contents
 
-__all__ = ["infer_maps", "patches_of", "requantised"]
+__all__ = ["infer_maps", "patches_of", "requantised", "targets_of"]
 
 #: Fields of the layer table; then PE, accumulator, column and weight of every entry.
 Layer: TypeAlias = "tuple[dict[str, int], *tuple[NDArray[np.int64], ...]]"
@@ -67,11 +67,7 @@ def infer_maps(
         if len(y) != fields["output_words"]:
             raise IndexError(f"a layer gives {len(y)} of {fields['output_words']} words")
         if not fields["last"]:
-            index = np.arange(len(y))
-            row = index // (fields["rows_words"] * (fields["count2"] + 1))
-            word = fields["target_base"] + index + row * fields["target_gap"]
-            memory.reshape(-1, spec.lanes)[word] = y
-            continue
+            memory.reshape(-1, spec.lanes)[targets_of(fields)] = y
     return y
 
 
@@ -83,6 +79,13 @@ def patches_of(spec: EngineSpec, fields: dict[str, int]) -> NDArray[np.int64]:
     for loop, inner in enumerate(np.cumprod([1, *lengths[:-1]]).tolist()):
         moves[inner::inner] = fields[f"step{loop}"]  # an outer loop overwrites the inner ones
     return np.cumsum(moves) % (1 << spec.address_width)
+
+
+def targets_of(fields: dict[str, int]) -> NDArray[np.int64]:
+    """Give the address of every word of a layer's output, pixel by pixel: int64[words]."""
+    line = fields["rows_words"] * (fields["count2"] + 1)
+    index = np.arange(line * (fields["count3"] + 1))
+    return fields["target_base"] + index + index // line * fields["target_gap"]
 
 
 def _sums(
