@@ -164,7 +164,7 @@ def _seen(
         address = patches_of(spec, fields)[:, None, None] + mine
         yield memory[:, address % (1 << spec.address_width)]
         if not fields["last"]:
-            word = targets_of(fields)[:: fields["rows_words"]]
+            word = np.sort(targets_of(spec, fields)[:: fields["rows_words"]])  # as in `planes`
             planes = activations.reshape(len(x), layer.rows, -1)[:, list(layer.order)]
             place = np.arange(len(layer.order))[:, None] + word * spec.lanes
             memory[:, place] = planes != 0

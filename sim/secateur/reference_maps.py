@@ -67,25 +67,35 @@ def infer_maps(
         if len(y) != fields["output_words"]:
             raise IndexError(f"a layer gives {len(y)} of {fields['output_words']} words")
         if not fields["last"]:
-            memory.reshape(-1, spec.lanes)[targets_of(fields)] = y
+            memory.reshape(-1, spec.lanes)[targets_of(spec, fields)] = y
     return y
 
 
 def patches_of(spec: EngineSpec, fields: dict[str, int]) -> NDArray[np.int64]:
     """Follow the loops: the address of every position's patch, int64[positions]."""
-    lengths = [fields[f"count{loop}"] + 1 for loop in range(LOOPS)]
-    moves = np.zeros(math.prod(lengths), dtype=np.int64)
-    moves[0] = fields["source_base"]
-    for loop, inner in enumerate(np.cumprod([1, *lengths[:-1]]).tolist()):
-        moves[inner::inner] = fields[f"step{loop}"]  # an outer loop overwrites the inner ones
-    return np.cumsum(moves) % (1 << spec.address_width)
+    loops = [(fields[f"count{loop}"] + 1, fields[f"step{loop}"]) for loop in range(LOOPS)]
+    return _follow(fields["source_base"], loops) % (1 << spec.address_width)
 
 
-def targets_of(fields: dict[str, int]) -> NDArray[np.int64]:
-    """Give the address of every word of a layer's output, pixel by pixel: int64[words]."""
-    line = fields["rows_words"] * (fields["count2"] + 1)
-    index = np.arange(line * (fields["count3"] + 1))
-    return fields["target_base"] + index + index // line * fields["target_gap"]
+def targets_of(spec: EngineSpec, fields: dict[str, int]) -> NDArray[np.int64]:
+    """Follow the loops: the address of every word of a layer's output, int64[words]."""
+    loops = [
+        (fields["rows_words"], 1),
+        (fields["count0"] + 1, 1 + fields["target_turn"]),
+        (fields["count3"] + 1, 1 + fields["target_column"]),
+        (fields["count4"] + 1, 1 + fields["target_row"]),
+    ]
+    return _follow(fields["target_base"], loops) % spec.activation_depth
+
+
+def _follow(first: int, loops: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Begin at ``first`` and go through nested loops, the innermost first, by turns and step."""
+    moves = np.zeros(math.prod(turns for turns, _ in loops), dtype=np.int64)
+    moves[0], inner = first, 1
+    for turns, step in loops:
+        moves[inner::inner] = step  # an outer loop overwrites the inner ones
+        inner *= turns
+    return np.cumsum(moves)
 
 
 def _sums(
@@ -151,9 +161,12 @@ def requantised(
 def _pooled(
     spec: EngineSpec, fields: dict[str, int], values: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Pool what belongs together: int64[positions, rows] to bit patterns, int64[words, lanes]."""
-    together = (fields["count0"] + 1) * (fields["count1"] + 1)
-    windows = values.reshape(-1, together, values.shape[1])
+    """Pool what belongs together: int64[positions, rows] to bit patterns, int64[words, lanes].
+
+    Words are in the order in which the engine makes them.
+    """
+    together = (fields["count1"] + 1) * (fields["count2"] + 1)
+    windows = values.reshape(-1, together, fields["count0"] + 1, values.shape[1])
     if fields["average"]:
         shift = fields["average_shift"]
         pixels = (windows.sum(axis=1) + (1 << shift >> 1)) >> shift

@@ -40,9 +40,9 @@ IMAGE_MAGIC = int.from_bytes(b"SCTR", "little")
 #: Version of everything in this file; an engine accepts its own version only.
 IMAGE_VERSION = 2
 
-#: Loops over the positions of a convolution, the innermost first: columns and rows of a pooling
-#: window, then columns and rows of windows.
-LOOPS = 4
+#: Loops over the positions of a convolution, the innermost first: windows that take turns, columns
+#: and rows of a pooling window, then columns and rows of windows.
+LOOPS = 5
 #: Averages are of at most ``2**AVERAGE_BITS`` activations.
 AVERAGE_BITS = 8
 
@@ -248,7 +248,10 @@ def _map_fields(spec: EngineSpec) -> list[Field]:
     """Where a layer's positions read and write; only engines with positions have them."""
     address = spec.address_width
     word = (spec.activation_depth - 1).bit_length()
-    loops = ("columns of a window", "rows of a window", "columns of windows", "rows of windows")
+    loops = (
+        *("windows that take turns", "columns of a window", "rows of a window"),
+        *("columns of windows in a turn", "rows of windows"),
+    )
     return [
         Field("source_base", address, "activation at which the first position's patch begins"),
         *(Field(f"count{n}", address, f"{what}, less one") for n, what in enumerate(loops)),
@@ -257,7 +260,10 @@ def _map_fields(spec: EngineSpec) -> list[Field]:
             for n in range(LOOPS)
         ),
         Field("target_base", word, "word of the first output; x has the words before layer 0's"),
-        Field("target_gap", word, "words left out after each row of the output"),
+        *(
+            Field(f"target_{loop}", word, f"words to leave out when loop {n} goes on")
+            for n, loop in ((0, "turn"), (3, "column"), (4, "row"))
+        ),
         Field("output_words", word + 1, "words of all positions' outputs, at least 1"),
         Field("average", 1, "1 if windows are averaged, 0 for the largest"),
         Field("average_shift", AVERAGE_BITS.bit_length(), "average of 2 to this many"),

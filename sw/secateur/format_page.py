@@ -40,8 +40,9 @@ MAP_WIDTHS = {
     "source_base": "log2(activation_depth * lanes)",
     "count": "log2(activation_depth * lanes)",
     "step": "log2(activation_depth * lanes)",
-    "target_base": "log2(activation_depth)",
-    "target_gap": "log2(activation_depth)",
+    **dict.fromkeys(
+        ("target_base", "target_turn", "target_column", "target_row"), "log2(activation_depth)"
+    ),
     "output_words": "log2(activation_depth) + 1",
     "word": "log2(activation_depth)",
 }
@@ -79,7 +80,7 @@ def _maps() -> str:
     """Describe the fields of the layer table that only engines with positions have."""
     plain = len(memories(SPEC)[Section.LAYERS].record.fields)
     fields = memories(MAP_SPEC)[Section.LAYERS].record.fields[plain:]
-    widths = {field.name: MAP_WIDTHS.get(field.name.rstrip("0123")) for field in fields}
+    widths = {field.name: MAP_WIDTHS.get(field.name.rstrip("01234")) for field in fields}
     return _record(Record(fields), {name: width for name, width in widths.items() if width})
 
 

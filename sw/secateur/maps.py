@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Walk", "lay_out"]
 
+#: Windows of a row that take turns, at most: with more, distant parts of an image are no more
+#: unlike each other.
+MOST_TURNS = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
@@ -50,6 +54,8 @@ class Walk:
         Words of a pixel of the output.
     target_base, target_gap : int
         Word of the output's first pixel, and words left out after each row of pixels.
+    hidden : bool
+        Whether the output is another layer's input.
     end : int
         Words of the activation memory up to the end of the input map and, in the first layer, of x.
     """
@@ -66,6 +72,7 @@ class Walk:
     rows_words: int
     target_base: int
     target_gap: int
+    hidden: bool
     end: int
 
     @property
@@ -82,6 +89,17 @@ class Walk:
     def output_words(self) -> int:
         """Words of the output."""
         return self.rows_words * math.prod(self.windows)
+
+    def turns(self, spec: EngineSpec) -> int:
+        """Say how many windows of a row take turns: what is dense is seldom so everywhere.
+
+        They are equally far from each other, and their rows are pooled at the same time. The
+        network's outputs come in their order.
+        """
+        rows = self.rows_words * spec.lanes
+        room = spec.set_depth * spec.groups if math.prod(self.window) > 1 else MOST_TURNS * rows
+        most = min(MOST_TURNS, room // rows) if self.hidden else 1
+        return max((n for n in range(2, most + 1) if self.windows[1] % n == 0), default=1)
 
     def offsets(self, columns: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give the offset of each column's activation from the patch's first one.
@@ -114,23 +132,32 @@ class Walk:
     def fields(self, spec: EngineSpec) -> dict[str, int]:
         """Give the words of the layer table that only engines with maps have."""
         dy, dx = self.stride[0] * self.pitch * self.pixel, self.stride[1] * self.pixel
-        counts = [self.window[1], self.window[0], self.windows[1], self.windows[0]]
-        # Where the patch is at the end of each loop, from where it was at its beginning.
-        moves = [dx, dy, self.window[1] * dx, self.window[0] * dy]
+        turns = self.turns(spec)
+        apart = self.windows[1] // turns
+        counts = [turns, self.window[1], self.window[0], apart, self.windows[0]]
+        # What each loop moves the patch by, from where it was when the inner ones began.
+        window = self.window[1] * dx
+        moves = [apart * window, dx, dy, window, self.window[0] * dy]
         back, steps = 0, []
         for count, move in zip(counts, moves, strict=True):
             steps.append((move - back) % (1 << spec.address_width) if count > 1 else 0)
             back += (count - 1) * move
-        window = math.prod(self.window) if self.averages else 1
+        averaged = math.prod(self.window) if self.averages else 1
+        # The output's next word is the one behind the last, and so many further on.
+        targets = {
+            "turn": (apart - 1) * self.rows_words if turns > 1 else 0,
+            "column": (1 - turns) * apart * self.rows_words,
+            "row": self.target_gap,
+        }
         return {
             "source_base": self.source_base,
             **{f"count{loop}": count - 1 for loop, count in enumerate(counts)},
             **{f"step{loop}": step for loop, step in enumerate(steps)},
             "target_base": self.target_base,
-            "target_gap": self.target_gap,
+            **{f"target_{loop}": gap % spec.activation_depth for loop, gap in targets.items()},
             "output_words": self.output_words,
-            "average": int(window > 1),
-            "average_shift": window.bit_length() - 1,
+            "average": int(averaged > 1),
+            "average_shift": averaged.bit_length() - 1,
         }
 
 
@@ -201,6 +228,7 @@ def lay_out(
                 rows_words=words,
                 target_base=first if hidden or index == 0 else 0,
                 target_gap=2 * left * words,
+                hidden=hidden,
                 end=source.end if index else first,
             )
         )

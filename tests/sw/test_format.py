@@ -108,7 +108,7 @@ def test_the_page_gives_the_widths_of_maps(lanes, depth):
         field.name for field in memories(replace(spec, positions=0))[Section.LAYERS].record.fields
     }
     fields = [field for field in kinds[Section.LAYERS].record.fields if field.name not in plain]
-    assert len(fields) == 14
+    assert len(fields) == 18
     assert kinds[Section.OFFSETS].depth == evaluate(DEPTHS[Section.OFFSETS], spec)
     assert len(kinds[Section.OFFSETS].record.fields) == lanes
     found = set()

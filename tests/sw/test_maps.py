@@ -81,13 +81,17 @@ def test_a_layout_by_hand() -> None:
     # border of a map of 4 rows of 6 pixels of 2 words: a row and two pixels, from x's last word on.
     assert first.fields(spec) == {
         "source_base": 0,
-        "count0": 2, "count1": 1, "count2": 1, "count3": 1,
-        "step0": 2,
-        "step1": 18 - 2 * 2,
-        "step2": 3 * 2 - 2 * 2 + 256 - 18,
-        "step3": 2 * 18 - 3 * 2 - 2 * 2 - 18,
+        # Two windows of a row take turns: there are no others.
+        "count0": 1, "count1": 2, "count2": 1, "count3": 0, "count4": 1,
+        "step0": 3 * 2,
+        "step1": 2 + 256 - 3 * 2,
+        "step2": 18 - 2 * 2 - 3 * 2,
+        "step3": 0,
+        "step4": 2 * 18 - 3 * 2 - 2 * 2 - 18,
         "target_base": 35 + (6 + 2) * 2,
-        "target_gap": 4 * 2,
+        "target_turn": 0,
+        "target_column": 128 - 2,
+        "target_row": 4 * 2,
         "output_words": 2 * 2 * 2,
         "average": 0,
         "average_shift": 0,
@@ -95,12 +99,14 @@ def test_a_layout_by_hand() -> None:
     assert (first.end, first.positions, first.pixel) == (51, 2 * 3 * 2 * 2, 2)
     assert second.fields(spec) == {
         "source_base": 35 * 2,
-        "count0": 0, "count1": 0, "count2": 1, "count3": 2,
-        "step0": 0, "step1": 0,
-        "step2": 2 * 4,
-        "step3": 6 * 4 - 2 * 4,
+        "count0": 1, "count1": 0, "count2": 0, "count3": 0, "count4": 2,
+        "step0": 2 * 4,
+        "step1": 0, "step2": 0, "step3": 0,
+        "step4": 6 * 4 - 2 * 4,
         "target_base": 35 + 4 * 6 * 2,
-        "target_gap": 0,
+        "target_turn": 0,
+        "target_column": 128 - 2,
+        "target_row": 0,
         "output_words": 2 * 2 * 3,
         "average": 0,
         "average_shift": 0,
@@ -108,10 +114,9 @@ def test_a_layout_by_hand() -> None:
     assert (second.end, second.pixel, second.columns) == (83, 4, 3 * 2 * 3)
     assert third.fields(spec) == {
         "source_base": 83 * 2,
-        **dict.fromkeys([f"count{n}" for n in range(4)], 0),
-        **dict.fromkeys([f"step{n}" for n in range(4)], 0),
-        "target_base": 0,
-        "target_gap": 0,
+        **dict.fromkeys([f"count{n}" for n in range(5)], 0),
+        **dict.fromkeys([f"step{n}" for n in range(5)], 0),
+        **dict.fromkeys(["target_base", "target_turn", "target_column", "target_row"], 0),
         "output_words": 3,
         "average": 0,
         "average_shift": 0,
@@ -150,9 +155,9 @@ def test_nothing_overlaps(
     writers[np.flatnonzero(order >= 0)] = 0
     for index in range(len(network.layers) - 1):
         words = int(table["rows_words"][index])
-        across = words * (int(table["count2"][index]) + 1)
-        for row in range(int(table["count3"][index]) + 1):
-            at = int(table["target_base"][index]) + row * (across + int(table["target_gap"][index]))
+        across = words * (int(table["count0"][index]) + 1) * (int(table["count3"][index]) + 1)
+        for row in range(int(table["count4"][index]) + 1):
+            at = int(table["target_base"][index]) + row * (across + int(table["target_row"][index]))
             mine = slice(at * lanes, (at + across) * lanes)
             assert at + across <= spec.activation_depth
             assert (writers[mine] == -1).all()

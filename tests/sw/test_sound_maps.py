@@ -123,7 +123,8 @@ def test_what_was_encoded_is_taken(path: Path) -> None:
         "source_base",
         *(f"count{loop}" for loop in range(LOOPS)),
         *(f"step{loop}" for loop in range(LOOPS)),
-        *("target_base", "target_gap", "output_words", "average", "average_shift"),
+        *("target_base", "target_turn", "target_column", "target_row"),
+        *("output_words", "average", "average_shift"),
         *("source_words", "rows_words", "column_base", "last"),
     ],
 )

@@ -173,24 +173,37 @@ class MapDrain(RowReader):
         with m.If(popped):
             m.d.sync += [row.eq(row + 1), row_left.eq(row_left - 1), row_last.eq(row_left == 2)]
             with m.If(row_last):
-                m.d.sync += [row.eq(0), row_left.eq(reads), row_last.eq(reads == 1)]
-                m.d.sync += first.eq(loops.ends[:2].all())
+                m.d.sync += [row_left.eq(reads), row_last.eq(reads == 1)]
+                with m.If(loops.ends[0]):
+                    m.d.sync += [row.eq(0), first.eq(loops.ends[1:3].all())]
 
         # Beside the pool.
         beside = data.StructLayout({
             "valid": 1,  # rows of a window's last position
-            "line": 1,  # the last ones of a row of windows
-            "layer": 1,  # of the layer
+            "pixel": 1,  # the last ones of a window
+            "turns": 1,  # the last window that takes turns
+            "line": 1,  # and the last ones of a row
+            "layer": 1,  # the last ones of the layer
         })
         steps = [Signal(beside, name=f"beside_{n}") for n in range(Pool.LATENCY + 1)]
         m.d.comb += [
-            steps[0].valid.eq(popped & loops.ends[:2].all()),
-            steps[0].line.eq(row_last & loops.ends[2]),
-            steps[0].layer.eq(row_last & loops.ends[2:].all()),
+            steps[0].valid.eq(popped & loops.ends[1:3].all()),
+            steps[0].pixel.eq(row_last),
+            steps[0].turns.eq(loops.ends[0]),
+            steps[0].line.eq(loops.ends[3]),
+            steps[0].layer.eq(row_last & loops.ends.all()),
         ]
+        made, before = steps[-1], steps[-2]
+        gap = Signal.like(self.address)  # words to be left out
         with m.If(move):
-            m.d.sync += [late.eq(early) for early, late in itertools.pairwise(steps)]
-        made = steps[-1]
+            m.d.sync += [
+                *(late.eq(early) for early, late in itertools.pairwise(steps)),
+                gap.eq(Mux(before.line, layer.target_row, layer.target_column)),
+            ]
+            with m.If(~before.turns):
+                m.d.sync += gap.eq(layer.target_turn)
+            with m.If(~before.pixel):
+                m.d.sync += gap.eq(0)
 
         # Whole words go to where the next layer reads them, or are y.
         complete = Signal()
@@ -213,7 +226,7 @@ class MapDrain(RowReader):
                 m.d.sync += [part.eq(part + 1), held.eq(word >> width)]
         with m.If(made.valid & complete & move):
             m.d.sync += [
-                self.address.eq(self.address + 1 + Mux(made.line, layer.target_gap, 0)),
+                self.address.eq(self.address + 1 + gap),
                 self.done.eq(made.layer),
             ]
 

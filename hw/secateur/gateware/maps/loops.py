@@ -1,4 +1,4 @@
-"""Four nested loops: the positions of a convolution in the order of pooling."""
+"""Five nested loops: the positions of a convolution in the order of pooling."""
 
 from __future__ import annotations
 
