@@ -18,7 +18,7 @@ from secateur.network import Network
 CACHE = Path(__file__).resolve().parents[2] / "build" / "cosim"
 
 #: Networks, PEs and what else is given of the engine: odd sizes, groups, pooling of both kinds,
-#: padding, strides, codebooks, one lane and several, rows that are drained in several rounds.
+#: some windows in turn, padding, strides, codebooks, one lane and several, rows that are drained in several rounds.
 CASES = {
     "one PE": (random_convolutional_network(5, (1, 5, 5), lengths=[3]), {"pes": 1}),
     "two lanes": (
@@ -31,6 +31,10 @@ CASES = {
     ),
     "averages and borders": (
         random_convolutional_network(29, (2, 9, 8), convolutions=2, lengths=[5], codebook=True),
+        {"pes": 8, "lanes": 2},
+    ),
+    "windows take turns": (
+        random_convolutional_network(437, (1, 20, 24), convolutions=2, lengths=[6], codebook=True),
         {"pes": 8, "lanes": 2},
     ),
     "y is a map": (
