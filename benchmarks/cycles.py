@@ -6,6 +6,8 @@ counted. Nothing is estimated but by the cycle model, which stands beside it.
 
 - LeNet-300-100 on MNIST, pruned 12, 24 and 46 times, learnt by the project's own stages (a few
   minutes, kept in build/), 200 test images.
+- LeNet-5 on MNIST, pruned 12 and 71 times (`examples/lenet5.toml`; half an hour of learning), on an
+  engine with positions, 500 test images.
 - The nine layers of EIE (Han et al., ISCA 2016) at 64 PEs: random weights and activations of the
   published densities, and one of them at 256 PEs, with the time that generating its Verilog takes.
 - MLPerf Tiny's autoencoder for anomaly detection, pruned to a tenth of its weights. Speed only:
@@ -31,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from cycles_measure import covering
-from cycles_networks import EIE, autoencoder, eie_layer, lenet
+from cycles_networks import EIE, LENET5, autoencoder, eie_layer, lenet, lenet5
 from cycles_run import ONCE, Case, Run, Through, run_all
 from cycles_sizes import sizes
 from cycles_tables import page, show, summary
@@ -67,6 +69,8 @@ LENET_ENGINES: dict[str, dict[str, int]] = {
     "16-one-memory": {"pes": 16, **FAST, "accumulator_memories": 1},
     "32": {"pes": 32, **FAST},
 }
+#: The engine for LeNet-5, and images that run alone.
+LENET5_ENGINE, LENET5_ALONE = {"pes": 16}, 20
 #: The engine for the autoencoder.
 AD01_ENGINE = {"pes": 16, **FAST}
 #: Part of its weights that is kept.
@@ -118,6 +122,15 @@ def run_lenet(rate: int, size: str, run: Run) -> dict[str, Any]:
     engine = run.engine(f"lenet-{size}", spec, len(network.layers))
     name = f"lenet-{rate}-{size}"
     figures = run.measure(name, engine, network, x, alone=len(x), modelled=MODELLED)
+    return {**figures, "error": error, "rate": rate}
+
+
+def run_lenet5(rate: int, run: Run) -> dict[str, Any]:
+    """Measure LeNet-5 pruned ``rate`` times."""
+    network, x, error = lenet5(rate, Through(run.progress))
+    name = f"lenet5-{rate}"
+    engine = run.engine(name, lambda: fit(network, **LENET5_ENGINE), len(network.layers))
+    figures = run.measure(name, engine, network, x, alone=LENET5_ALONE, modelled=MODELLED)
     return {**figures, "error": error, "rate": rate}
 
 
@@ -173,6 +186,10 @@ def cases() -> list[Case]:
         Case(name=f"{LARGE_LAYER}-{LARGE_ENGINE.pes}", kind="large", run=run_large),
         Case(name="sizes", kind="sizes", run=run_sizes),
         Case(name="ad01", kind="ad01", run=run_ad01),
+        *(
+            Case(name=f"lenet5-{rate}", kind="lenet5", run=partial(run_lenet5, rate))
+            for rate in LENET5
+        ),
         *lenets[1:],
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from secateur.network import Network
+    from secateur.network import Layer, Network
     from secateur.program import Program
     from secateur.progress import Progress
 
@@ -164,7 +165,7 @@ def measure(
         "spec": spec.to_dict(),
         "inputs": len(x),
         "compared": int(run.y.size),
-        "weights": sum(layer.weights.size for layer in network.layers),
+        "dense": sum(map(_all_multiplications, network.layers)),
         "nonzeros": sum(int(np.count_nonzero(layer.weights)) for layer in network.layers),
         "padding": sum(layer.padding for layer in program.layers)
         / sum(layer.entries for layer in program.layers),
@@ -250,6 +251,12 @@ def _way(
     }
 
 
+def _all_multiplications(layer: Layer) -> int:
+    """Count what a dense engine multiplies for an input."""
+    positions = 1 if layer.convolution is None else math.prod(layer.convolution.positions)
+    return layer.weights.size * positions
+
+
 def _multiplications(network: Network, x: NDArray[np.int64]) -> NDArray[np.int64]:
     """Count where neither weight nor activation is zero: int64[inputs, layers].
 
@@ -257,10 +264,14 @@ def _multiplications(network: Network, x: NDArray[np.int64]) -> NDArray[np.int64
     """
     reduction = remove_dead(network)
     activations = reduction.network.activations(x[:, reduction.kept[0]])
-    counts = [
-        (values != 0) @ np.count_nonzero(layer.weights, axis=0)
-        for layer, values in zip(reduction.network.layers, activations, strict=False)
-    ]
+    counts = []
+    for layer, values in zip(reduction.network.layers, activations, strict=False):
+        used, active = (layer.weights != 0).astype(np.int64), (values != 0).astype(np.int64)
+        if layer.convolution is None:
+            counts.append(active @ used.sum(axis=0))
+        else:
+            sums = layer.convolution.sums(active, used)
+            counts.append(sums.reshape(len(x), -1).sum(axis=1))
     return np.stack(counts, axis=1)
 
 

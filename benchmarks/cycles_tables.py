@@ -50,9 +50,9 @@ NOTE = (
     "other. ideal: multiplications of a weight by an activation, neither zero, over PEs. use: "
     "ideal over cycles, which is useful multiplications per PE and cycle. model off: the largest "
     "difference between measured cycles and the cycle model's, of any input in either way and of "
-    "any layer. dense, 100 %: all weights over PEs, which is what a dense engine of as many "
-    "multipliers would take that is never idle. The figures of NNgen 1.3.4 (int8, its own "
-    "simulation) were measured before, not by this command."
+    "any layer. dense, 100 %: the multiplications of all weights over PEs, which is what a dense "
+    "engine of as many multipliers would take that is never idle. The figures of NNgen 1.3.4 "
+    "(int8, its own simulation) were measured before, not by this command."
 )
 
 
@@ -102,7 +102,7 @@ def measured(found: dict[str, Any]) -> list[str]:
         *(count(following["cycles"]), f"{following['use']:.2f}"),
         percent(1 / following["use"] - 1),
         percent(off(found), 2),
-        count(found["weights"] / found["spec"]["pes"]),
+        count(found["dense"] / found["spec"]["pes"]),
     ]
 
 
@@ -119,7 +119,23 @@ def tables(found: Figures) -> list[Shown]:
             Shown(
                 "LeNet-300-100 on MNIST, 200 test images",
                 ("pruned, error", "engine", *MEASURED),
-                [*lenet_rows(lenets), *nngen_rows(next(iter(lenets.values()))["weights"])],
+                [*lenet_rows(lenets), *nngen_rows(next(iter(lenets.values()))["dense"])],
+            )
+        )
+    if convolutional := of_kind(found, "lenet5"):
+        inputs = next(iter(convolutional.values()))["inputs"]
+        shown.append(
+            Shown(
+                f"LeNet-5 on MNIST, {inputs} test images, an engine with positions",
+                ("pruned, error", "weights", "engine", *MEASURED),
+                [
+                    [
+                        f"{each['rate']}x, {percent(each['error'], 2)}",
+                        *(count(each["nonzeros"]), f"{each['spec']['pes']} PEs"),
+                        *measured(each),
+                    ]
+                    for each in convolutional.values()
+                ],
             )
         )
     if eies := of_kind(found, "eie"):
@@ -191,10 +207,10 @@ def lenet_rows(lenets: Figures) -> Iterable[list[str]]:
         yield [f"{each['rate']}x, {percent(each['error'], 2)}", engine, *measured(each)]
 
 
-def nngen_rows(weights: int) -> Iterable[list[str]]:
+def nngen_rows(multiplications: int) -> Iterable[list[str]]:
     """Show what NNgen needs for the same network, dense."""
     for name, multipliers, cycles in NNGEN:
-        dense = weights / multipliers
+        dense = multiplications / multipliers
         cells = {"ideal": count(dense), "alone": count(cycles), "dense, 100 %": count(dense)}
         row = [cells.get(heading, "") for heading in MEASURED]
         row[MEASURED.index("alone") + 1] = f"{dense / cycles:.2f}"

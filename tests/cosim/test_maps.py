@@ -18,7 +18,8 @@ from secateur.network import Network
 CACHE = Path(__file__).resolve().parents[2] / "build" / "cosim"
 
 #: Networks, PEs and what else is given of the engine: odd sizes, groups, pooling of both kinds,
-#: some windows in turn, padding, strides, codebooks, one lane and several, rows that are drained in several rounds.
+#: windows that take turns, padding, strides, codebooks, one lane and several, rows that are drained
+#: in several rounds.
 CASES = {
     "one PE": (random_convolutional_network(5, (1, 5, 5), lengths=[3]), {"pes": 1}),
     "two lanes": (
