@@ -115,12 +115,16 @@ def test_counts() -> None:
 def test_clock_of_the_report() -> None:
     clock = {"achieved": 131.35, "constraint": 110.01}
     assert clock_fmax({"fmax": {"$glbnet$clk": clock}}) == 131.35
-    message = "nextpnr must time exactly one clock, not 0 (none)"
+    switched = {"fmax": {"clk": clock, "pll.clk": {"achieved": 980.39, "constraint": 110}}}
+    assert clock_fmax(switched) == 131.35
+    switched["fmax"]["pll.clk"]["achieved"] = 90.5
+    assert clock_fmax(switched) == 90.5
+    message = "nextpnr must time clocks of one frequency, not none"
     with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
         clock_fmax({"fmax": {}})
-    message = "nextpnr must time exactly one clock, not 2 (a, b)"
+    message = "nextpnr must time clocks of one frequency, not a of 110.01 MHz, b of 12 MHz"
     with pytest.raises(CheckFailedError, match=f"^{re.escape(message)}$"):
-        clock_fmax({"fmax": {"a": clock, "b": clock}})
+        clock_fmax({"fmax": {"a": clock, "b": {"achieved": 300, "constraint": 12}}})
 
 
 def test_cells_that_nextpnr_does_not_time() -> None:

@@ -40,7 +40,7 @@ class ULX3S(Elaboratable):
         m.submodules.clk25 = clk25 = io.Buffer(
             io.Direction.Input, platform.request("clk25", dir="-")
         )
-        m.domains.sync = ClockDomain()
+        m.domains.sync = ClockDomain(reset_less=True)
         m.submodules.pll = pll = Pll(self.settings)
         m.d.comb += pll.clk_in.eq(clk25.i)
         platform.add_clock_constraint(pll.clk, float(self.settings.output_mhz * 1_000_000))

@@ -59,7 +59,8 @@ class MapWalker(wiring.Component):
     take : Out(1)
         Strobe: a word is passed, ``LATENCY`` cycles later.
     waiting, blocked : Out(1)
-        No set of accumulators is free; or one is, but a queue is full.
+        No position has begun, mostly because no set of accumulators is free; or one has, but a
+        queue is full.
     """
 
     #: Cycles from the address of a word's offsets to that of its counts.
@@ -148,7 +149,7 @@ class MapWalker(wiring.Component):
             self.take.eq(walking & self.room),
             ends.eq(self.take & last),
             begin.eq(known & (free != 0) & (~walking | ends)),
-            self.waiting.eq(known & (free == 0) & ~walking),
+            self.waiting.eq(~walking & ~self.done),
             self.blocked.eq(walking & ~self.room),
         ]
         with m.If(self.take):
