@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from secateur.engine import EngineSpec
 
-__all__ = ["Layer", "draw_layer", "run_drain"]
+__all__ = ["Layer", "RowBench", "draw_layer", "run_drain"]
 
 
 class Layer(NamedTuple):
@@ -38,10 +38,20 @@ class Layer(NamedTuple):
     tag: int
 
 
-class DrainBench:
-    """A drain and what is around it: the PEs' accumulators, and the memory of the biases."""
+class RowBench:
+    """A drain and what is around it: the PEs' accumulators, and the memory of the biases.
 
-    def __init__(self, ctx: Any, dut: Drain, seed: int) -> None:
+    Parameters
+    ----------
+    ctx : TestbenchContext
+    dut : Drain or MapDrain
+    seed : int
+        Of all that is drawn.
+    sets, rows : int
+        Of accumulators, as their slots count them: tags, and the rows of each.
+    """
+
+    def __init__(self, ctx: Any, dut: Any, seed: int, *, sets: int, rows: int) -> None:
         self.ctx, self.dut, self.spec = ctx, dut, dut.spec
         self.rng = random.Random(seed)
         spec = self.spec
@@ -49,13 +59,12 @@ class DrainBench:
         spare = 2 + (spec.lanes - 1).bit_length()
         self.limit = 1 << max(1, spec.accumulator_width - spare)
         self.biases = [
-            self._numbers(min(self.limit, 1 << (spec.bias_width - 1)), spec.drain_lanes)
+            self.numbers(min(self.limit, 1 << (spec.bias_width - 1)), spec.drain_lanes)
             for _ in range(spec.bias_depth)
         ]
         # By tag, row and PE.
         self.sums = [
-            [self._numbers(self.limit, spec.pes) for _ in range(spec.row_depth)]
-            for _ in range(spec.jobs)
+            [self.numbers(self.limit, spec.pes) for _ in range(rows)] for _ in range(sets)
         ]
         held = ProcessingElement.HELD + Accumulator.LATENCY
         self.held: deque[set[int]] = deque([set()] * (held + 1), held + 1)  # now, and before
@@ -63,7 +72,7 @@ class DrainBench:
         self.bias: deque[list[int]] = deque([[0] * spec.drain_lanes] * Memory.LATENCY)
         self.holds = 0
 
-    def _numbers(self, limit: int, count: int) -> list[int]:
+    def numbers(self, limit: int, count: int) -> list[int]:
         """Draw numbers of every magnitude below the limit."""
         bits = limit.bit_length() - 1
         return [
@@ -72,6 +81,36 @@ class DrainBench:
             else self.rng.choice((-limit, limit - 1))
             for _ in range(count)
         ]
+
+    async def tick(self) -> None:
+        """Pass a cycle, in which every PE multiplies wherever the drain lets it."""
+        ctx, dut, spec = self.ctx, self.dut, self.spec
+        memories = spec.accumulator_memories
+        self.held.append({ctx.get(dut.hold.memory)} if ctx.get(dut.hold.valid) else set())
+        self.holds += bool(self.held[-1])
+        drained = plain(ctx.get(dut.drained))
+        slot, cleared = drained["slot"], drained["cleared"]
+        reads = slot["tag"] % memories in self.held[-1 - ProcessingElement.HELD]
+        # Where it was not asked for, the memory reads for a product.
+        self.read.append(
+            [*self.sums[slot["tag"]][slot["row"]]] if reads else self.numbers(self.limit, spec.pes)
+        )
+        for memory in range(memories):
+            if drained["clear"] >> memory & 1:
+                expect(memory in self.held[0], True, "no product in a cycle that clears")
+                expect(cleared["tag"] % memories, memory, "the memory that is cleared")
+                self.sums[cleared["tag"]][cleared["row"]] = [0] * spec.pes
+        self.bias.append(self.biases[ctx.get(dut.bias_address) % spec.bias_depth])
+        read = self.read.popleft()
+        self.bias.popleft()
+        await ctx.tick()
+        if drained["capture"]:
+            ctx.set(dut.sums, read)
+        ctx.set(dut.biases, {f"bias{n}": value for n, value in enumerate(self.bias[0])})
+
+
+class DrainBench(RowBench):
+    """A drain of jobs, one after the other."""
 
     def expected(self, layer: Layer) -> list[list[int]]:
         """Words of the layer's output, row by row."""
@@ -87,37 +126,11 @@ class DrainBench:
         bits = requant.compute(np.array(total)) & ((1 << spec.activation_width) - 1)
         return bits.reshape(-1, spec.lanes).tolist()
 
-    async def tick(self) -> None:
-        """Pass a cycle, in which every PE multiplies wherever the drain lets it."""
-        ctx, dut, spec = self.ctx, self.dut, self.spec
-        memories = spec.accumulator_memories
-        self.held.append({ctx.get(dut.hold.memory)} if ctx.get(dut.hold.valid) else set())
-        self.holds += bool(self.held[-1])
-        drained = plain(ctx.get(dut.drained))
-        slot, cleared = drained["slot"], drained["cleared"]
-        reads = slot["tag"] % memories in self.held[-1 - ProcessingElement.HELD]
-        # Where it was not asked for, the memory reads for a product.
-        self.read.append(
-            [*self.sums[slot["tag"]][slot["row"]]] if reads else self._numbers(self.limit, spec.pes)
-        )
-        for memory in range(memories):
-            if drained["clear"] >> memory & 1:
-                expect(memory in self.held[0], True, "no product in a cycle that clears")
-                expect(cleared["tag"] % memories, memory, "the memory that is cleared")
-                self.sums[cleared["tag"]][cleared["row"]] = [0] * spec.pes
-        self.bias.append(self.biases[ctx.get(dut.bias_address) % spec.bias_depth])
-        read = self.read.popleft()
-        self.bias.popleft()
-        await ctx.tick()
-        if drained["capture"]:
-            ctx.set(dut.sums, read)
-        ctx.set(dut.biases, {f"bias{n}": value for n, value in enumerate(self.bias[0])})
-
     async def drain(self, layer: Layer, ready: Callable[[int], bool]) -> list[int]:
         """Drain once; ``ready(cycle)`` says when a word is taken. Return when they were."""
         ctx, dut, spec = self.ctx, self.dut, self.spec
         for rows in self.sums[layer.tag]:
-            rows[:] = self._numbers(self.limit, spec.pes)
+            rows[:] = self.numbers(self.limit, spec.pes)
         before = [[[*row] for row in rows] for rows in self.sums]
         want = self.expected(layer)
         slots = -(-len(want) * spec.lanes // spec.groups)
@@ -185,7 +198,7 @@ def run_drain(
     cycles = []
 
     async def testbench(ctx: Any) -> None:
-        bench = DrainBench(ctx, dut, 1)
+        bench = DrainBench(ctx, dut, 1, sets=spec.jobs, rows=spec.row_depth)
         for layer, ready in layers:
             cycles.append(await bench.drain(layer, ready))
 
