@@ -21,6 +21,8 @@ from secateur.technology import Memory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from secateur.engine import EngineSpec
 
 __all__ = ["Layer", "RowBench", "draw_layer", "run_drain"]
@@ -63,9 +65,7 @@ class RowBench:
             for _ in range(spec.bias_depth)
         ]
         # By tag, row and PE.
-        self.sums = [
-            [self.numbers(self.limit, spec.pes) for _ in range(rows)] for _ in range(sets)
-        ]
+        self.sums = [[self.numbers(self.limit, spec.pes) for _ in range(rows)] for _ in range(sets)]
         held = ProcessingElement.HELD + Accumulator.LATENCY
         self.held: deque[set[int]] = deque([set()] * (held + 1), held + 1)  # now, and before
         self.read: deque[list[int]] = deque([[0] * spec.pes] * Accumulator.DRAINED)
@@ -81,6 +81,19 @@ class RowBench:
             else self.rng.choice((-limit, limit - 1))
             for _ in range(count)
         ]
+
+    def results(self, layer: Layer, slots: list[list[int]]) -> NDArray[np.int64]:
+        """Requantise the rows of accumulators, by slot and PE: int64[rows]."""
+        spec = self.spec
+        total = []
+        for row in range(layer.rows_words * spec.lanes):
+            slot, group = divmod(row, spec.groups)
+            bias = self.biases[layer.bias_base + row // spec.drain_lanes][row % spec.drain_lanes]
+            pes = range(group * spec.lanes, (group + 1) * spec.lanes)
+            total.append(bias + sum(slots[slot][pe] for pe in pes))
+        output = NumberFormat(width=spec.activation_width, signed=layer.output_signed)
+        requant = Requant(shift=layer.shift, output=output, relu=layer.relu)
+        return requant.compute(np.array(total))
 
     async def tick(self) -> None:
         """Pass a cycle, in which every PE multiplies wherever the drain lets it."""
@@ -114,17 +127,8 @@ class DrainBench(RowBench):
 
     def expected(self, layer: Layer) -> list[list[int]]:
         """Words of the layer's output, row by row."""
-        spec, sums = self.spec, self.sums[layer.tag]
-        total = []
-        for row in range(layer.rows_words * spec.lanes):
-            slot, group = divmod(row, spec.groups)
-            bias = self.biases[layer.bias_base + row // spec.drain_lanes][row % spec.drain_lanes]
-            pes = range(group * spec.lanes, (group + 1) * spec.lanes)
-            total.append(bias + sum(sums[slot][pe] for pe in pes))
-        output = NumberFormat(width=spec.activation_width, signed=layer.output_signed)
-        requant = Requant(shift=layer.shift, output=output, relu=layer.relu)
-        bits = requant.compute(np.array(total)) & ((1 << spec.activation_width) - 1)
-        return bits.reshape(-1, spec.lanes).tolist()
+        bits = self.results(layer, self.sums[layer.tag]) & ((1 << self.spec.activation_width) - 1)
+        return bits.reshape(-1, self.spec.lanes).tolist()
 
     async def drain(self, layer: Layer, ready: Callable[[int], bool]) -> list[int]:
         """Drain once; ``ready(cycle)`` says when a word is taken. Return when they were."""
