@@ -210,6 +210,7 @@ class MapDrainBench(RowBench):
             raise CheckFailedError("the drain never ends")
         for _ in range(12):
             ctx.set(dut.o.ready, 1)
+            ctx.set(dut.layer, table_word(spec, rng, {}))  # the control makes the next one's word
             seen = [ctx.get(signal) for signal in (dut.o.valid, dut.write, dut.freed)]
             expect(seen, [0, 0, 0], "o.valid, write and freed behind the last word")
             expect(ctx.get(dut.done), 1, "done behind the last word")

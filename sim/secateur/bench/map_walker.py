@@ -136,7 +136,9 @@ def run_map_walker(
             scan_first = rng.getrandbits(1)
             if starts:
                 layer = waiting.popleft()
-                ctx.set(dut.layer, table_word(spec, rng, _fields(layer, size)))
+            if idle:  # then the control makes the next layer's word
+                fields = _fields(layer, size) if starts else {}
+                ctx.set(dut.layer, table_word(spec, rng, fields))
             ctx.set(dut.start, starts)
             ctx.set(dut.room, room)
             ctx.set(dut.freed, gives)
