@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from amaranth.sim import Simulator
 
+from secateur.bench.accumulator import sets_and_rows
 from secateur.bench.compare import expect
 from secateur.bench.stream import plain
 from secateur.errors import CheckFailedError
@@ -202,7 +203,8 @@ def run_drain(
     cycles = []
 
     async def testbench(ctx: Any) -> None:
-        bench = DrainBench(ctx, dut, 1, sets=spec.jobs, rows=spec.row_depth)
+        sets, rows = sets_and_rows(spec)
+        bench = DrainBench(ctx, dut, 1, sets=sets, rows=rows)
         for layer, ready in layers:
             cycles.append(await bench.drain(layer, ready))
 

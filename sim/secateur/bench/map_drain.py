@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from amaranth.sim import Simulator
 
+from secateur.bench.accumulator import sets_and_rows
 from secateur.bench.compare import expect
 from secateur.bench.drain import RowBench, draw_layer
 from secateur.bench.map_layers import Positions, draw_lengths, draw_positions, table_word
@@ -52,7 +53,12 @@ class MapLayer(NamedTuple):
 
 
 def draw_map_layer(
-    spec: EngineSpec, rng: random.Random, *, most: int = 24, last: bool = False
+    spec: EngineSpec,
+    rng: random.Random,
+    *,
+    most: int = 24,
+    most_words: int = 64,
+    last: bool = False,
 ) -> MapLayer:
     """Draw a layer of 1 to ``most`` positions, whose rows fit their set and their pool."""
     parts = spec.lanes // spec.drain_lanes
@@ -65,7 +71,7 @@ def draw_map_layer(
         reads = min(slots * rounds, spec.bias_depth)
         if inside > 1:  # windows that take turns are pooled at the same time
             reads = min(reads, pool_depth(spec) // lengths[0])
-        if words := reads // parts:
+        if words := min(reads // parts, most_words):
             break
     rows = draw_layer(spec, rng, rng.choice((1, words, rng.randint(1, words))), last=last)
     return MapLayer(rows, draw_positions(rng, lengths, spec.activation_depth), average)
@@ -75,10 +81,9 @@ class MapDrainBench(RowBench):
     """A drain of positions; the PEs get done with one after the other, each in its own time."""
 
     def __init__(self, ctx: Any, dut: MapDrain, seed: int) -> None:
-        memories, depth = dut.spec.accumulator_memories, dut.spec.row_depth
-        super().__init__(ctx, dut, seed, sets=memories, rows=depth // memories)
-        for rows in self.sums:
-            rows[:] = [[0] * self.spec.pes for _ in rows]
+        sets, rows = sets_and_rows(dut.spec)
+        super().__init__(ctx, dut, seed, sets=sets, rows=rows)
+        self.sums = [[[0] * self.spec.pes for _ in range(rows)] for _ in range(sets)]
         self.ended = [[0] * self.spec.tags for _ in range(self.spec.pes)]
 
     def slots(self, tag: int, layer: Layer) -> list[tuple[int, int]]:
