@@ -32,13 +32,15 @@ def spec_of(codebook_bits: int = 0, **fields: int) -> EngineSpec:
     return EngineSpec(**small | (codes if codebook_bits else {}) | fields)
 
 
-def table(spec: EngineSpec, layers: int, seed: int, **first: int) -> list[dict[str, int]]:
+def table(spec: EngineSpec, layers: int, seed: int) -> list[dict[str, int]]:
     """Draw a layer table; only the last of ``layers`` is marked, and what follows is garbage."""
     rng = random.Random(seed)
-    marks = [{"last": n == layers - 1} if n < layers else {} for n in range(spec.layer_depth)]
+    words = [table_word(spec, rng, {}) for _ in range(spec.layer_depth)]
+    for index, word in enumerate(words[:layers]):
+        word["last"] = int(index == layers - 1)
     # x has as many words as come before what the first layer writes.
-    marks[0] |= {"target_base": rng.randrange(1, 5), **first}
-    return [table_word(spec, rng, mark) for mark in marks]
+    words[0] |= {"target_base": rng.randrange(1, 5)}
+    return words
 
 
 class Bench:

@@ -439,7 +439,7 @@ def test_components_of_an_engine_with_maps(convolutional: Subject) -> None:
     ("fault", "said"),
     [
         (Fault("maps.walk", "known.eq(1), tag.eq(~0)]", "known.eq(1)]", ""), "lane 0 is {'tag': "),
-        (Fault("maps.loops", "goes_on & end\n", "goes_on\n", ""), "take is "),
+        (Fault("maps.loops", "goes_on & end\n", "goes_on\n", ""), "patch is "),
         (Fault("maps.store", "+ behind[lane])", ")", ""), "lane "),
         (Fault("maps.pool", "whole[lane] + half", "whole[lane]", ""), "window "),
         (Fault("maps.drain", "self.address + 1 + gap", "self.address + gap", ""), "address is "),

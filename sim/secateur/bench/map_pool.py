@@ -72,7 +72,7 @@ def run_map_pool(
         parts = [drawn(signed, (rows, lanes, *kind.size)) for _ in range(windows)]
         want = [kind.compute(part)[:, :, 0, 0] & mask for part in parts]
         sent = deque(
-            (part[row].reshape(lanes, -1)[:, at] & mask, row, at == 0, window)
+            ((part[row].reshape(lanes, -1)[:, at] & mask).tolist(), row, at == 0, window)
             for window, part in enumerate(parts)
             for at in range(count)
             for row in range(rows)
@@ -86,9 +86,9 @@ def run_map_pool(
                 return
             moves, comes = rng.random() < move, bool(sent) and rng.random() < source
             # Without `move` nothing counts, and nothing else where it is not valid.
-            values_, row, first, window = sent[0] if comes else (None, rng.randrange(rows), 1, 0)
-            shown = values_.tolist() if comes else [rng.randrange(mask + 1) for _ in range(lanes)]
-            ctx.set(dut.i, shown)
+            garbage = [rng.randrange(mask + 1) for _ in range(lanes)], rng.randrange(rows), 1, 0
+            activations, row, first, window = sent[0] if comes else garbage
+            ctx.set(dut.i, activations)
             ctx.set(dut.index, row)
             ctx.set(dut.first, first)
             ctx.set(dut.valid, comes)

@@ -25,7 +25,7 @@ MOST_X, MOST_ROWS = 256, 40
 
 def walked_positions(spec: EngineSpec, cases: int, seed: int) -> int:
     """Count words that the walker passes, position by position."""
-    layers = draw_map_layers(spec, cases // 40, seed=seed)
+    layers = draw_map_layers(spec, max(12, cases // 40), seed=seed)
     for sink, freed in ((SINK, SOURCE), (1.0, SLOW)):
         took = run_map_walker(spec, layers, sink=sink, freed=freed, seed=seed, time_out=99 * cases)
         expect(len(took), len(layers), "layers that were walked")
