@@ -41,7 +41,7 @@ def test_every_file_of_the_gateware_has_some(mutation: ModuleType) -> None:
     changed = {mutant.path for mutant in mutation.read("gateware")}
     there = {
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "hw" / "secateur" / "gateware").glob("*.py")
+        for path in (ROOT / "hw" / "secateur" / "gateware").rglob("*.py")
     }
     assert there <= changed
 

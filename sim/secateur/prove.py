@@ -16,6 +16,8 @@ from secateur.proofs import (
     column,
     control,
     loader,
+    map_loops,
+    map_store,
     payload,
     queue,
     store,
@@ -39,6 +41,8 @@ CLAIMS = (
     *accumulate.CLAIMS,
     *control.CLAIMS,
     *loader.CLAIMS,
+    *map_loops.CLAIMS,
+    *map_store.CLAIMS,
     *streams.CLAIMS,
 )
 

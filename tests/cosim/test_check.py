@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.cosim import cosimulate
 from secateur.bench.networks import random_inputs, random_network
 from secateur.encode import encode, fit
@@ -14,20 +15,41 @@ from secateur.engine import EngineSpec
 from secateur.gateware.top import Top
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from secateur.network import Network
 
 DIVISOR, CLOCK = 4, 100_000_000
 LENGTHS = [20, 24, 9]
 
 
+def dense(seed: int, density: float) -> Network:
+    """Draw a network of fully connected layers."""
+    return random_network(seed, LENGTHS, density=density, codebook=True)
+
+
+def convolutional(seed: int, density: float) -> Network:
+    """Draw a network for an engine with positions."""
+    return random_convolutional_network(
+        seed, (2, 6, 5), lengths=[6], density=density, codebook=True, most_kernel=3
+    )
+
+
 @pytest.mark.cosim
-@pytest.mark.parametrize("banks", [1, 2])
-def test_check(banks: int, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+@pytest.mark.parametrize(
+    ("draw", "banks"),
+    [(dense, 1), (dense, 2), (convolutional, 2)],
+    ids=["one bank", "two banks", "positions"],
+)
+def test_check(
+    draw: Callable[[int, float], Network],
+    banks: int,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> None:
     """Two programs in turn, the second one shorter, on one engine."""
-    networks = [
-        random_network(seed, LENGTHS, density=density, codebook=True)
-        for seed, density in ((1, 0.8), (2, 0.4))
-    ]
+    networks = [draw(seed, density) for seed, density in ((1, 0.8), (2, 0.4))]
     specs = [fit(network, pes=4, lanes=2, banks=banks).to_dict() for network in networks]
     spec = EngineSpec(**{name: max(fields[name] for fields in specs) for name in specs[0]})
     for index, network in enumerate(networks):

@@ -426,6 +426,33 @@ def test_a_wrong_component_is_red(fault: Fault, said: str, subject: Subject) -> 
         assert failure(components, subject).startswith(said)
 
 
+def test_components_of_an_engine_with_maps(convolutional: Subject) -> None:
+    found = components(convolutional)
+    assert [*found][-6:] == [
+        *("queued words", "columns", "walked words", "read activations", "pooled activations"),
+        "drained words",
+    ]
+    assert min(found.values()) > 20
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("maps.walk", "known.eq(1), tag.eq(~0)]", "known.eq(1)]", ""), "lane 0 is {'tag': "),
+        (Fault("maps.loops", "goes_on & end\n", "goes_on\n", ""), "patch is "),
+        (Fault("maps.store", "+ behind[lane])", ")", ""), "lane "),
+        (Fault("maps.pool", "whole[lane] + half", "whole[lane]", ""), "window "),
+        (Fault("maps.drain", "self.address + 1 + gap", "self.address + gap", ""), "address is "),
+    ],
+    ids=lambda value: getattr(value, "module", ""),
+)
+def test_a_wrong_component_of_maps_is_red(fault: Fault, said: str, convolutional: Subject) -> None:
+    with planted(fault):
+        why = failure(components, convolutional)
+    assert why.startswith("cycle ")
+    assert said in why
+
+
 def flipped(name: str, *arguments: Any, **options: Any) -> Any:
     """Run a bench, and change one bit of one of its arrays."""
     result = run_bench(*arguments, **options)

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import random
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amaranth.sim import Simulator
 
 from secateur.errors import CheckFailedError
 from secateur.gateware.accumulate import Accumulator
 
-__all__ = ["AccumulatorBench", "Slot", "run_accumulator"]
+if TYPE_CHECKING:
+    from secateur.engine import EngineSpec
+
+__all__ = ["AccumulatorBench", "Slot", "run_accumulator", "sets_and_rows"]
+
+
+def sets_and_rows(spec: EngineSpec) -> tuple[int, int]:
+    """Count the tags of accumulators, and the rows of each: with positions a tag for a memory.
+
+    Examples
+    --------
+    >>> from secateur.engine import EngineSpec
+    >>> sets_and_rows(EngineSpec(pes=1, lanes=1, row_depth=16, jobs=4))
+    (4, 16)
+    >>> fields = {"jobs": 1, "positions": 8, "accumulator_memories": 2}
+    >>> sets_and_rows(EngineSpec(pes=1, lanes=1, row_depth=16, **fields))
+    (2, 8)
+    """
+    if spec.positions:
+        return spec.accumulator_memories, spec.row_depth // spec.accumulator_memories
+    return spec.jobs, spec.row_depth
 
 
 class Slot(NamedTuple):
@@ -26,7 +46,8 @@ class AccumulatorBench:
     def __init__(self, ctx: Any, dut: Accumulator, seed: int) -> None:
         self.ctx, self.dut, self.spec = ctx, dut, dut.spec
         self.rng = random.Random(seed)
-        self.slots = [Slot(r, t) for t in range(self.spec.jobs) for r in range(self.spec.row_depth)]
+        sets, rows = sets_and_rows(self.spec)
+        self.slots = [Slot(row, tag) for tag in range(sets) for row in range(rows)]
         self.sums = dict.fromkeys(self.slots, 0)
         self.now = 0
         #: First cycle in which a slot may be read, because its sums are stored or it is cleared,

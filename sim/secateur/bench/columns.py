@@ -76,7 +76,7 @@ def draw_columns(
         for column, count in enumerate(counts):
             drawn.append(
                 Column(
-                    tag=job % spec.jobs,
+                    tag=job % spec.tags,
                     first=column == 0,
                     # Said of the first one only.
                     base=rng.randrange(spec.weight_depth) if column else base,
@@ -134,7 +134,7 @@ def run_columns(
         for cycle in range(cycles):
             # Garbage beside a visit that is not asserted.
             column = Column(
-                rng.randrange(spec.jobs),
+                rng.randrange(spec.tags),
                 rng.random() < 0.5,
                 rng.randrange(spec.weight_depth),
                 True,

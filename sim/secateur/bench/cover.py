@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from secateur.bench.random_programs import Case
     from secateur.progress import Progress
 
-__all__ = ["ENGINES", "RESETS", "Coverage", "cover"]
+__all__ = ["ENGINES", "RESETS", "Coverage", "cover", "run_cases"]
 
 #: One PE, a PE for each group, for each lane, grids of both; direct weights and codebooks; one and
 #: two banks and memories of accumulators; one, two and four jobs; short queues. Accumulators are so
@@ -142,10 +142,10 @@ def cover(
             made = _cases(spec, seed)
             cases += made
             bits = [
-                _run(executable, design, made, engine=engine, seed=seed, folder=place),
+                run_cases(executable, design, made, engine=engine, seed=seed, folder=place),
                 run_resets(executable, design, count=RESETS, seed=seed, folder=place),
             ]
-            for counters in map(coverage_layout().from_bits, bits):
+            for counters in map(coverage_layout(spec).from_bits, bits):
                 for name in POINTS:
                     cycles[name][engine] += counters[name]
             done += 1
@@ -170,7 +170,7 @@ def _cases(spec: EngineSpec, seed: int) -> list[Case]:
     ]
 
 
-def _run(
+def run_cases(
     executable: Path,
     design: CoveredEngine,
     cases: Sequence[Case],
@@ -183,6 +183,11 @@ def _run(
 
     The first inputs come before there is a program. Every other program's come as soon as its image
     is complete.
+
+    Raises
+    ------
+    CheckFailedError
+        At the first program of which an output is not the network's.
     """
     rng = np.random.default_rng(seed)
     bursts = [Burst(program=cases[0].program, x=cases[0].x[:1], image=cases[0].program.image)]

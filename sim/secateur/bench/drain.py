@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from amaranth.sim import Simulator
 
+from secateur.bench.accumulator import sets_and_rows
 from secateur.bench.compare import expect
 from secateur.bench.stream import plain
 from secateur.errors import CheckFailedError
@@ -21,9 +22,11 @@ from secateur.technology import Memory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from secateur.engine import EngineSpec
 
-__all__ = ["Layer", "draw_layer", "run_drain"]
+__all__ = ["Layer", "RowBench", "draw_layer", "run_drain"]
 
 
 class Layer(NamedTuple):
@@ -38,10 +41,20 @@ class Layer(NamedTuple):
     tag: int
 
 
-class DrainBench:
-    """A drain and what is around it: the PEs' accumulators, and the memory of the biases."""
+class RowBench:
+    """A drain and what is around it: the PEs' accumulators, and the memory of the biases.
 
-    def __init__(self, ctx: Any, dut: Drain, seed: int) -> None:
+    Parameters
+    ----------
+    ctx : TestbenchContext
+    dut : Drain or MapDrain
+    seed : int
+        Of all that is drawn.
+    sets, rows : int
+        Of accumulators, as their slots count them: tags, and the rows of each.
+    """
+
+    def __init__(self, ctx: Any, dut: Any, seed: int, *, sets: int, rows: int) -> None:
         self.ctx, self.dut, self.spec = ctx, dut, dut.spec
         self.rng = random.Random(seed)
         spec = self.spec
@@ -49,21 +62,18 @@ class DrainBench:
         spare = 2 + (spec.lanes - 1).bit_length()
         self.limit = 1 << max(1, spec.accumulator_width - spare)
         self.biases = [
-            self._numbers(min(self.limit, 1 << (spec.bias_width - 1)), spec.drain_lanes)
+            self.numbers(min(self.limit, 1 << (spec.bias_width - 1)), spec.drain_lanes)
             for _ in range(spec.bias_depth)
         ]
         # By tag, row and PE.
-        self.sums = [
-            [self._numbers(self.limit, spec.pes) for _ in range(spec.row_depth)]
-            for _ in range(spec.jobs)
-        ]
+        self.sums = [[self.numbers(self.limit, spec.pes) for _ in range(rows)] for _ in range(sets)]
         held = ProcessingElement.HELD + Accumulator.LATENCY
         self.held: deque[set[int]] = deque([set()] * (held + 1), held + 1)  # now, and before
         self.read: deque[list[int]] = deque([[0] * spec.pes] * Accumulator.DRAINED)
         self.bias: deque[list[int]] = deque([[0] * spec.drain_lanes] * Memory.LATENCY)
         self.holds = 0
 
-    def _numbers(self, limit: int, count: int) -> list[int]:
+    def numbers(self, limit: int, count: int) -> list[int]:
         """Draw numbers of every magnitude below the limit."""
         bits = limit.bit_length() - 1
         return [
@@ -73,19 +83,18 @@ class DrainBench:
             for _ in range(count)
         ]
 
-    def expected(self, layer: Layer) -> list[list[int]]:
-        """Words of the layer's output, row by row."""
-        spec, sums = self.spec, self.sums[layer.tag]
+    def results(self, layer: Layer, slots: list[list[int]]) -> NDArray[np.int64]:
+        """Requantise the rows of accumulators, by slot and PE: int64[rows]."""
+        spec = self.spec
         total = []
         for row in range(layer.rows_words * spec.lanes):
             slot, group = divmod(row, spec.groups)
             bias = self.biases[layer.bias_base + row // spec.drain_lanes][row % spec.drain_lanes]
             pes = range(group * spec.lanes, (group + 1) * spec.lanes)
-            total.append(bias + sum(sums[slot][pe] for pe in pes))
+            total.append(bias + sum(slots[slot][pe] for pe in pes))
         output = NumberFormat(width=spec.activation_width, signed=layer.output_signed)
         requant = Requant(shift=layer.shift, output=output, relu=layer.relu)
-        bits = requant.compute(np.array(total)) & ((1 << spec.activation_width) - 1)
-        return bits.reshape(-1, spec.lanes).tolist()
+        return requant.compute(np.array(total))
 
     async def tick(self) -> None:
         """Pass a cycle, in which every PE multiplies wherever the drain lets it."""
@@ -98,7 +107,7 @@ class DrainBench:
         reads = slot["tag"] % memories in self.held[-1 - ProcessingElement.HELD]
         # Where it was not asked for, the memory reads for a product.
         self.read.append(
-            [*self.sums[slot["tag"]][slot["row"]]] if reads else self._numbers(self.limit, spec.pes)
+            [*self.sums[slot["tag"]][slot["row"]]] if reads else self.numbers(self.limit, spec.pes)
         )
         for memory in range(memories):
             if drained["clear"] >> memory & 1:
@@ -113,11 +122,20 @@ class DrainBench:
             ctx.set(dut.sums, read)
         ctx.set(dut.biases, {f"bias{n}": value for n, value in enumerate(self.bias[0])})
 
+
+class DrainBench(RowBench):
+    """A drain of jobs, one after the other."""
+
+    def expected(self, layer: Layer) -> list[list[int]]:
+        """Words of the layer's output, row by row."""
+        bits = self.results(layer, self.sums[layer.tag]) & ((1 << self.spec.activation_width) - 1)
+        return bits.reshape(-1, self.spec.lanes).tolist()
+
     async def drain(self, layer: Layer, ready: Callable[[int], bool]) -> list[int]:
         """Drain once; ``ready(cycle)`` says when a word is taken. Return when they were."""
         ctx, dut, spec = self.ctx, self.dut, self.spec
         for rows in self.sums[layer.tag]:
-            rows[:] = self._numbers(self.limit, spec.pes)
+            rows[:] = self.numbers(self.limit, spec.pes)
         before = [[[*row] for row in rows] for rows in self.sums]
         want = self.expected(layer)
         slots = -(-len(want) * spec.lanes // spec.groups)
@@ -185,7 +203,8 @@ def run_drain(
     cycles = []
 
     async def testbench(ctx: Any) -> None:
-        bench = DrainBench(ctx, dut, 1)
+        sets, rows = sets_and_rows(spec)
+        bench = DrainBench(ctx, dut, 1, sets=sets, rows=rows)
         for layer, ready in layers:
             cycles.append(await bench.drain(layer, ready))
 

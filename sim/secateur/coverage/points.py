@@ -26,7 +26,7 @@ FIELDS = (
     "last",
 )
 #: Memories that an image fills, by the name that a point has: those of engines without positions,
-#: which are the ones whose coverage is measured.
+#: whose points these are; :mod:`secateur.coverage.map_points` has the others'.
 MEMORIES = {
     section: section.name.lower()
     for section in Section

@@ -1,8 +1,10 @@
-"""The engine of the proofs."""
+"""The engines of the proofs."""
+
+import dataclasses
 
 from secateur.engine import EngineSpec
 
-__all__ = ["SPEC"]
+__all__ = ["MAPS", "SPEC"]
 
 #: The smallest engine: a proof's size is the number of its registers.
 SPEC = EngineSpec(
@@ -23,3 +25,5 @@ SPEC = EngineSpec(
     layer_depth=2,
     banks=1,
 )
+#: Likewise with maps.
+MAPS = dataclasses.replace(SPEC, jobs=1, positions=2)

@@ -20,12 +20,14 @@ from secateur.gateware.cobs import CobsDecoder, CobsEncoder
 from secateur.gateware.column import ColumnQueue
 from secateur.gateware.drain import Drain
 from secateur.gateware.frame import FrameReceiver, FrameSender
+from secateur.gateware.maps.drain import MapDrain
+from secateur.gateware.maps.pool import Pool
 from secateur.gateware.payload import PayloadBuffer
 from secateur.gateware.respond import Responder
 from secateur.gateware.rows import drain_latencies
 from secateur.gateware.terminal import Terminal
 from secateur.gateware.uart import UartReceiver
-from secateur.proofs.sizes import SPEC
+from secateur.proofs.sizes import MAPS, SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,8 +86,20 @@ def well_started(h: Harness) -> None:
         h.assume(f"{name} is held", drain.done | (value == h.late(value)))
 
 
+def well_started_maps(h: Harness) -> None:
+    """Assume that a drain of positions is started while ``done``, its layer held until it is.
+
+    Both are said in its documentation.
+    """
+    drain = h.component
+    h.assume("started while done", ~drain.start | drain.done)
+    layer = Value.cast(drain.layer)
+    h.assume("layer is held", drain.done | (layer == h.late(layer)))
+
+
 #: From its start to the second word that waits at its output.
 DRAIN_CYCLES = drain_latencies(SPEC)["o"] + 6
+MAP_DRAIN_CYCLES = drain_latencies(MAPS)["o"] + Pool.LATENCY + 8
 SMALL = "the smallest engine"
 
 CLAIMS = (
@@ -106,6 +120,22 @@ CLAIMS = (
                 "drain",
                 "self.o.valid.eq(queue.r_rdy & complete & layer.last)",
                 "self.o.valid.eq(queue.r_rdy & complete & layer.last & self.hidden.ready)",
+                "o stays",
+            ),
+        ),
+    ),
+    contract(
+        lambda: MapDrain(MAPS),
+        assume=well_started_maps,
+        name="streams of MapDrain",
+        size=SMALL,
+        cycles=MAP_DRAIN_CYCLES,
+        faults=(
+            Fault("maps.drain", "move.eq(~self.o.valid | self.o.ready)", "move.eq(1)", "o stays"),
+            Fault(
+                "maps.drain",
+                "self.o.valid.eq(made.valid & complete & layer.last)",
+                "self.o.valid.eq(made.valid & complete & layer.last & ~self.freed)",
                 "o stays",
             ),
         ),

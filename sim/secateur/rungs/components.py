@@ -10,6 +10,7 @@ from secateur.bench.hostile import HOSTILE
 from secateur.bench.requantizer import Case, check_requantizer, random_cases
 from secateur.gateware.accumulate import Accumulator
 from secateur.rungs.flow import columns, drained, queued, stored, walked
+from secateur.rungs.map_flow import drained_maps, pooled, stored_maps, walked_positions
 
 if TYPE_CHECKING:
     from secateur.bench.accumulator import AccumulatorBench, Slot
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["components"]
 
 #: What is counted, and who compares it.
-FLOW = {
-    "queued words": queued,
-    "columns": columns,
-    "walked words": walked,
-    "stored words": stored,
-    "drained words": drained,
+ALIKE = {"queued words": queued, "columns": columns}
+FLOW = ALIKE | {"walked words": walked, "stored words": stored, "drained words": drained}
+MAPS = ALIKE | {
+    "walked words": walked_positions,
+    "read activations": stored_maps,
+    "pooled activations": pooled,
+    "drained words": drained_maps,
 }
 
 
@@ -35,7 +37,8 @@ def components(subject: Subject) -> dict[str, int]:
     The requantiser with ``Requant.compute()``, under stalls, for drawn sums and shifts and around
     every bound of every layer; the accumulator with sums in a dictionary, while slots are read and
     cleared between products, with extreme operands and to the ends of its width; the components of
-    :mod:`secateur.rungs.flow` with lists of what they were given.
+    :mod:`secateur.rungs.flow`, or of :mod:`secateur.rungs.map_flow` for an engine with maps, with
+    lists of what they were given.
     """
     spec, amounts = subject.program.spec, subject.amounts
     cases = random_cases(spec.accumulator_width, amounts.cases, seed=subject.seed)
@@ -50,7 +53,7 @@ def components(subject: Subject) -> dict[str, int]:
         await _accumulate(bench, amounts.cases, subject.seed, found)
 
     run_accumulator(Accumulator(spec, technology=HOSTILE), body)
-    for name, compare in FLOW.items():
+    for name, compare in (MAPS if spec.positions else FLOW).items():
         subject.progress(0, 0, name)
         found[name] = compare(spec, amounts.cases, subject.seed)
     return found
