@@ -272,7 +272,7 @@ class Engine(wiring.Component):
             self.status.output_words.eq(control.output_words),
             self.monitor.walking.eq(scheduled.walking),
             self.monitor.blocked.eq(walker.blocked),
-            self.monitor.waiting.eq(walker.waiting),
+            self.monitor.waiting.eq(~(scheduled.walking | walker.blocked | walker.done)),
             self.monitor.standing.eq(walker.done),
             self.monitor.tag.eq(walker.o[0].tag),
             self.monitor.active.eq(Cat(walker.visit & visit.active for visit in walker.o)),

@@ -117,7 +117,7 @@ class MapConditions:
         held = engine.o_y.valid & ~engine.o_y.ready
         return {
             "y-held-walking": held & self.monitor.walking,
-            "y-held-waiting": held & self.monitor.waiting,
+            "y-held-waiting": held & self.walker.component.waiting,
             "y-held-multiplying": held & self.monitor.occupied.any(),
             "y-held-drain-stops": held & self._stops(),
             "y-held-last": held & engine.o_y.payload.last,

@@ -37,7 +37,7 @@ class MapDrain(RowReader):
     Members
     -------
     start, layer : In(1), In(layer table word)
-        Strobe: begin with this layer, which is held until the next. Only while ``done``.
+        Strobe: begin with this layer, which is held until ``done``. Only while ``done``.
     all_ones, all_zeros : In(spec.tags)
         The bit of a tag of every PE is one, is zero: it toggles when all products are stored.
     freed : Out(1)

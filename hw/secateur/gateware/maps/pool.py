@@ -52,7 +52,8 @@ class Pool(wiring.Component):
     valid, i : In(1), In(rows_layout(spec))
         Rows.
     index : In
-        Which ones of the position; below :func:`pool_depth` where a window has several positions.
+        Which ones of the windows that take turns; below :func:`pool_depth` where a window has
+        several positions.
     first : In(1)
         The position is the window's first.
     o : Out(rows_layout(spec))
@@ -99,7 +100,7 @@ class Pool(wiring.Component):
         read, write = running.read_port(domain="comb"), running.write_port()
 
         # Cycle 0: what there is of the window. The rows of a position are more than a cycle apart
-        # from those of the next one, unless there is a single one: that is forwarded.
+        # from those of the next one, unless there is a single one: that is read as written.
         sums = Signal(kept)
         before = data.View(kept, read.data)
         m.d.comb += [read.addr.eq(self.index), write.addr.eq(self.index)]

@@ -38,7 +38,7 @@ class MapWalker(wiring.Component):
     Members
     -------
     start, layer : In(1), In(layer table word)
-        Strobe: begin with this layer, which is held until the next. Only while ``done`` and all
+        Strobe: begin with this layer, which is held until ``done``. Only while ``done`` and all
         sets are free.
     freed : In(1)
         Strobe: the oldest set of accumulators is free.
@@ -59,8 +59,7 @@ class MapWalker(wiring.Component):
     take : Out(1)
         Strobe: a word is passed, ``LATENCY`` cycles later.
     waiting, blocked : Out(1)
-        No position has begun, mostly because no set of accumulators is free; or one has, but a
-        queue is full.
+        No set of accumulators is free; or one is, but a queue is full.
     """
 
     #: Cycles from the address of a word's offsets to that of its counts.
@@ -149,7 +148,7 @@ class MapWalker(wiring.Component):
             self.take.eq(walking & self.room),
             ends.eq(self.take & last),
             begin.eq(known & (free != 0) & (~walking | ends)),
-            self.waiting.eq(~walking & ~self.done),
+            self.waiting.eq(known & (free == 0) & ~walking),
             self.blocked.eq(walking & ~self.room),
         ]
         with m.If(self.take):
