@@ -24,6 +24,13 @@ SHAPES = [
     pytest.param({"accumulator_memories": memories, "jobs": jobs}, id=f"{memories} of {jobs}")
     for memories, jobs in ((1, 1), (1, 4), (2, 2), (2, 4))
 ]
+#: The rows of one job for several positions, in as many tags as memories.
+POSITIONS = [
+    pytest.param(
+        {"accumulator_memories": memories, "jobs": 1, "positions": 2}, id=f"positions in {memories}"
+    )
+    for memories in (1, 2)
+]
 
 
 @pytest.mark.parametrize("fields", SHAPES)
@@ -45,7 +52,7 @@ def test_every_distance(fields: dict[str, int]) -> None:
     run_accumulator(dut, body)
 
 
-@pytest.mark.parametrize("fields", SHAPES)
+@pytest.mark.parametrize("fields", [*SHAPES, *POSITIONS])
 def test_drained_while_others_accumulate(fields: dict[str, int]) -> None:
     """Read and cleared at once, or left, as early as sums are stored; used as early as cleared."""
     early = {"read": 0, "used": 0}
