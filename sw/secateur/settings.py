@@ -19,6 +19,7 @@ __all__ = [
     "SimulateSettings",
     "SynthesizeSettings",
     "TrainSettings",
+    "VerifySettings",
     "integer",
 ]
 
@@ -361,6 +362,12 @@ class SimulateSettings(Settings):
 
     simulator: Literal["verilator", "icarus"] = _choice("verilator", "icarus")
     images: int | None = integer(None, 1, 1_000_000)
+
+
+class VerifySettings(Settings):
+    """The ladder of checks; ``netlist_images`` is how many test inputs each netlist gets."""
+
+    netlist_images: int = integer(20, 1, 1_000_000)
 
 
 class SynthesizeSettings(Settings):

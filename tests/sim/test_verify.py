@@ -602,6 +602,7 @@ def test_command(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     def climb(subject: Subject) -> dict[str, int]:
         assert subject.checked
+        assert subject.amounts == Amounts(netlist=4)
         (subject.room("mine") / "a.log").write_text("what happened")
         if fails:
             raise CheckFailedError("3 outputs differ")
@@ -615,7 +616,9 @@ def test_command(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         Step(name="second", compared="more", climb=skip),
     ]
     monkeypatch.setattr("secateur.verify.verify", partial(verify, ladder=ladder))
-    (tmp_path / "small.toml").write_text('data.name = "digits"\nsynthesize.check = true\n')
+    (tmp_path / "small.toml").write_text(
+        'data.name = "digits"\nsynthesize.check = true\nverify.netlist_images = 4\n'
+    )
     target = tmp_path / "verification.json"
     stages = {"quantize": QUANTIZE, "encode": ENCODE, "verify": VERIFY}
     arguments = ["verify", str(tmp_path / "small.toml"), "--from", str(tmp_path), "-o", str(target)]

@@ -120,6 +120,8 @@ device = "ecp5-85k"
 clock_mhz = 25
 seeds = [1, 2]
 baud = 115200
+[verify]
+netlist_images = 3
 """
     project = load(tmp_path, text)
     settings = project.settings(*Project.model_fields)
@@ -147,6 +149,7 @@ baud = 115200
         "checkpoint": None,
     }
     assert settings["synthesize"]["seeds"] == [1, 2]
+    assert settings["verify"] == {"netlist_images": 3}
     arguments = project.engine.fit_arguments()
     assert arguments.pop("padding") == 0
     assert EngineSpec(**arguments).weight_depth == 2
@@ -505,6 +508,10 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         (
             "[simulate]\nimages = 0",
             ": simulate.images must be an integer between 1 and 1000000, not 0",
+        ),
+        (
+            "[verify]\nnetlist_images = 0",
+            ": verify.netlist_images must be an integer between 1 and 1000000, not 0",
         ),
     ],
 )
