@@ -284,6 +284,17 @@ def test_streams_of_convolutions(convolutional: Subject) -> None:
     assert (found["layers"], found["biases"]) == (4, 3 + 3 + 5 + 3)
 
 
+def test_decoder_of_convolutions(convolutional: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The columns of a window are decoded as those of any layer; a wrong decoder is seen."""
+    subject = replace(convolutional, amounts=replace(AMOUNTS, pes=4, words=1000))
+    words = sum(subject.program.column_words)
+    entries = sum(layer.entries for layer in subject.program.layers)
+    assert decoder(subject) == {"PEs": 4, "columns": 4 * words, "entries": entries}
+    decoded = ProcessingElement._value_of
+    monkeypatch.setattr(ProcessingElement, "_value_of", lambda *arguments: decoded(*arguments) ^ 2)
+    assert failure(decoder, subject).startswith("entry 0 of PE 0 in layer 'conv1' is Entry(")
+
+
 @pytest.mark.parametrize("index", range(3))
 @pytest.mark.parametrize(
     ("fault", "message"),
