@@ -31,6 +31,7 @@ test: $(SETUP)  ## all tests
 # The ladder says how long each rung takes, and pytest the slowest tests of each folder.
 verify-all: $(SETUP)  ## every check that takes long, and how long: ladder with proofs, simulators, netlists
 	$(BIN)/secateur build examples/digits.toml --all
+	$(BIN)/secateur build examples/digits-cnn.toml --all
 	@set -e; for part in cosim netlist; do \
 	    start=$$(date +%s); \
 	    $(BIN)/python -m pytest -q --durations=10 tests/$$part; \

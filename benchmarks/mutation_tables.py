@@ -21,7 +21,10 @@ and runs the tests that concern the changed file, the quickest first, until one 
 killed when a test fails or does not end in time, and survives when all of them pass.
 `benchmarks/mutants` lists the bugs; `python benchmarks/mutation.py --docs docs` writes this page.
 The share is that of the mutants which were run and are not equivalent: nothing can tell those from
-the original."""
+the original.
+
+A mutant counts as run only if its file, its tests and all that these rest on were the same then as
+in the sources that this page was written from; after a change it has to be run again."""
 
 
 def summary(mutants: Sequence[Mutant], verdicts: Mapping[Mutant, Verdict]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.networks import random_inputs, random_network
 from secateur.cycles import model
 from secateur.device import find_device
@@ -19,15 +20,27 @@ from secateur.simulate import RUNS, run_bench
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from secateur.network import Network
+
+DIRECT = random_network(9, [30, 60, 7], density=0.3)
+CODED = random_network(15, [30, 60, 7], density=0.3, codebook=True)
+#: Strides, padding, groups, windows of the maximum and of the average, and a layer after them.
+DIRECT_MAPS = random_convolutional_network(
+    165, (2, 12, 12), convolutions=2, lengths=[9], density=0.3
+)
+CODED_MAPS = random_convolutional_network(
+    355, (2, 12, 12), convolutions=2, lengths=[9], density=0.3, codebook=True
+)
+
 
 @pytest.mark.cosim
 @pytest.mark.parametrize(
-    ("device", "codebook", "load", "fields", "cells"),
+    ("device", "network", "load", "fields", "cells"),
     [
         # Depths at which block RAMs are used: 18 bits wide, and 36 bits for the biases.
         pytest.param(
             "ecp5-25k",
-            False,
+            DIRECT,
             True,
             {"weight_depth": 512, "column_depth": 128, "activation_depth": 128, "bias_depth": 128},
             {"dsp": 2, "bram": 7, "spram": 0},
@@ -36,7 +49,7 @@ if TYPE_CHECKING:
         # Codes, accumulators in block RAM, one bank, and the program as initial contents.
         pytest.param(
             "ecp5-25k",
-            True,
+            CODED,
             False,
             {"row_depth": 128, "banks": 1, "weight_depth": 512, "column_depth": 128},
             {"dsp": 2, "bram": 6, "spram": 0},
@@ -45,7 +58,7 @@ if TYPE_CHECKING:
         # Two for the codebooks and five for the queues are Yosys's choice.
         pytest.param(
             "ice40-hx8k",
-            True,
+            CODED,
             False,
             {"banks": 1},
             {"dsp": 0, "bram": 24, "spram": 0},
@@ -54,11 +67,28 @@ if TYPE_CHECKING:
         # Weights in SPRAM, which a program has to be loaded into.
         pytest.param(
             "ice40-up5k",
-            False,
+            DIRECT,
             True,
             {"banks": 1, "weight_depth": 1024},
             {"dsp": 2, "bram": 13, "spram": 2},
             id="ice40up loaded",
+        ),
+        # Maps in a memory of each lane; the accumulators of all positions in block RAM.
+        pytest.param(
+            "ecp5-25k",
+            CODED_MAPS,
+            False,
+            {"row_depth": 512, "accumulator_memories": 2},
+            {"dsp": 2, "bram": 9, "spram": 0},
+            id="ecp5 positions",
+        ),
+        pytest.param(
+            "ice40-up5k",
+            DIRECT_MAPS,
+            True,
+            {"banks": 1, "weight_depth": 1024, "positions": 4},
+            {"dsp": 2, "bram": 16, "spram": 2},
+            id="ice40up positions",
         ),
     ],
 )
@@ -66,13 +96,12 @@ def test_bit_exact(
     tmp_path: Path,
     pytestconfig: pytest.Config,
     device: str,
-    codebook: bool,
+    network: Network,
     load: bool,
     fields: dict[str, int],
     cells: dict[str, int],
 ) -> None:
     """Memories, multipliers and carry chains after synthesis compute what the network does."""
-    network = random_network(15 if codebook else 9, [30, 60, 7], density=0.3, codebook=codebook)
     program = encode(network, fit(network, pes=2, lanes=2, **fields))
     target = find_device(device)
     engine = Engine(program.spec, program=None if load else program, technology=target.technology)
