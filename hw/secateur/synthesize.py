@@ -447,15 +447,15 @@ def cells_of(
 
 def _critical_path(report: dict) -> dict:
     """Return the ends and the delays of the slowest path from register to register, ns."""
-    for path in report["critical_paths"]:
-        if path["from"] == path["to"]:
-            steps = path["path"]
-            routing = sum(step["delay"] for step in steps if step["type"] == "routing")
-            total = sum(step["delay"] for step in steps)
-            return {
-                "from": "{cell}.{port}".format(**steps[0]["from"]),
-                "to": "{cell}.{port}".format(**steps[-1]["to"]),
-                "logic_ns": round(total - routing, 2),
-                "routing_ns": round(routing, 2),
-            }
-    return {}
+    paths = [path["path"] for path in report["critical_paths"] if path["from"] == path["to"]]
+    if not paths:
+        return {}
+    steps = max(paths, key=lambda steps: sum(step["delay"] for step in steps))
+    routing = sum(step["delay"] for step in steps if step["type"] == "routing")
+    total = sum(step["delay"] for step in steps)
+    return {
+        "from": "{cell}.{port}".format(**steps[0]["from"]),
+        "to": "{cell}.{port}".format(**steps[-1]["to"]),
+        "logic_ns": round(total - routing, 2),
+        "routing_ns": round(routing, 2),
+    }

@@ -34,6 +34,9 @@ __all__ = ["LayerCycles", "followed", "model"]
 
 #: PEs that are modelled at once: more are not faster.
 AT_ONCE = 1 << 14
+#: Cycles between the last word of y and the first of the next x, in an engine with positions: until
+#: its control, then its store knows.
+NEXT_X = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,7 +113,7 @@ def followed(program: Program, network: Network, x: NDArray[np.int64]) -> NDArra
         Cycles from the first word of the first x to the last word of every y, both included.
     """
     if program.spec.positions:  # the engine takes an x when it has given the y before
-        return model(program, network, x)[0].cumsum()
+        return model(program, network, x)[0].cumsum() + NEXT_X * np.arange(len(x))
     active = np.concatenate(_active(program, network, x), axis=1)
     times = run(_work(program, _streams(program), active[None]))
     return times.ended[0] - times.begun[0, 0] + 1

@@ -9,7 +9,7 @@ from secateur.bench.convolutions import random_convolutional_network
 from secateur.bench.fast import build_fast
 from secateur.bench.fast_bursts import Burst, run_bursts
 from secateur.bench.networks import random_inputs, random_network
-from secateur.cycles import model
+from secateur.cycles import followed, model
 from secateur.encode import encode, fit
 from secateur.engine import EngineSpec
 from secateur.instrument import InstrumentedEngine, counters_layout
@@ -95,6 +95,8 @@ def test_a_network(name: str, tmp_path: Path) -> None:
     assert np.array_equal(runs[-1].y, want)
 
     assert (alone.ends - alone.starts + 1).tolist() == latency[:1].tolist()
+    ended = behind.ends - behind.starts[0] + 1
+    assert ended.tolist() == followed(program, network, x[1:]).tolist()
     counters = [counters_layout(spec, len(layers)).from_bits(run.counters) for run in runs[:2]]
     for index, layer in enumerate(layers):
         before, after = (each.layers[index] for each in counters)

@@ -106,7 +106,7 @@ def test_result_is_what_was_written(built: tuple[SynthesisResult, Path]) -> None
 def test_result_is_that_of_the_reports(built: tuple[SynthesisResult, Path]) -> None:
     result, folder = built
     reports = [json.loads((folder / f"report-{seed}.json").read_text()) for seed in (1, 2)]
-    fmax = [next(iter(report["fmax"].values()))["achieved"] for report in reports]
+    fmax = [min(each["achieved"] for each in report["fmax"].values()) for report in reports]
     assert [row["seed"] for row in result.seeds] == [1, 2]
     assert [row["fmax_mhz"] for row in result.seeds] == [round(f, 2) for f in fmax]
     assert result.fmax_mhz == round(statistics.median(fmax), 2)
