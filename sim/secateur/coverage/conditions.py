@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
 from typing import TYPE_CHECKING
 
 from amaranth import *
 from amaranth.lib import data
 
+from secateur.coverage.beside import Beside, any_of
 from secateur.coverage.inside import Inside
 from secateur.coverage.points import FIELDS, MEMORIES, field_ends
 from secateur.format import memories
@@ -20,8 +19,6 @@ from secateur.gateware.walk import job_layout
 from secateur.instrument import STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from amaranth.hdl import Fragment
 
     from secateur.gateware.engine import Engine
@@ -32,31 +29,14 @@ __all__ = ["Conditions"]
 AGAIN = range(1, Accumulator.LATENCY + 1)
 
 
-class Conditions:
-    """Look at an engine from beside it.
-
-    Parameters
-    ----------
-    m : Module
-        The one beside it, which gets what registers this takes.
-    engine : Engine
-    whole : Fragment
-        What it was elaborated to.
-    """
+class Conditions(Beside):
+    """The points of an engine without maps."""
 
     def __init__(self, m: Module, engine: Engine, whole: Fragment) -> None:
-        self.m, self.engine, self.spec, self.monitor = m, engine, engine.spec, engine.monitor
-        self.control = Inside(whole, "control").component
-        self.loader = Inside(whole, "loader").component
-        self.store = Inside(whole, "store")
-        self.walker = Inside(whole, "walker")
-        self.drain = Inside(whole, "drain")
-        requants = range(engine.spec.drain_lanes)
+        super().__init__(m, engine, whole)
+        requants, pes = range(engine.spec.drain_lanes), range(engine.spec.pes)
         self.requants = [Inside(whole, "drain", f"requant_{lane}") for lane in requants]
-        names = [f"pe_{index}" for index in range(engine.spec.pes)]
-        self.pes = [Inside(whole, name) for name in names]
-        self.queues = [Inside(whole, name, "queue") for name in names]
-        self.accumulators = [Inside(whole, name, "accumulator") for name in names]
+        self.accumulators = [Inside(whole, f"pe_{index}", "accumulator") for index in pes]
 
     def all(self) -> dict[str, Value]:
         """Give one bit for each point, by name."""
@@ -85,7 +65,7 @@ class Conditions:
         monitor, walker = self.monitor, self.walker.component
         hidden = data.View(job_layout(self.spec), self.walker["job"]).hidden
         no_room = Cat(~pe.component.room for pe in self.pes)
-        alone = _any(no_room == 1 << index for index in range(self.spec.pes))
+        alone = any_of(no_room == 1 << index for index in range(self.spec.pes))
         brim = self.spec.queue_depth + in_flight(self.spec)
         idle = [
             ~queue.component.o.valid & ~pe["active"]
@@ -94,8 +74,8 @@ class Conditions:
         return {
             "queue-full": no_room.any(),
             "queue-full-alone": alone if self.spec.pes > 1 else C(0),
-            "queue-brim": _any(queue["level"] == brim for queue in self.queues),
-            "queue-empty": monitor.walking & _any(idle),
+            "queue-brim": any_of(queue["level"] == brim for queue in self.queues),
+            "queue-empty": monitor.walking & any_of(idle),
             "walk-blocked": monitor.blocked,
             "walk-waits-x": monitor.waiting & ~hidden,
             "walk-waits-hidden": monitor.waiting & hidden,
@@ -121,13 +101,13 @@ class Conditions:
             "word-dense": visit & active.all(),
             "job-one-word": visit & first & end,
             "job-zero": visit & end & ~active.any() & (first | ~before),
-            "column-empty": visit & _any(~work.any() for work in works),
+            "column-empty": visit & any_of(~work.any() for work in works),
             "column-missed": visit
-            & _any(active[lane] & works[lane].any() & ~works[lane].all() for lane in lanes),
+            & any_of(active[lane] & works[lane].any() & ~works[lane].all() for lane in lanes),
             "column-fullest": visit
-            & _any(queue.i.active & (queue.count == fullest) for queue in queues),
-            "end-idle": _any(end & ~count for end, count in zip(ends, counts, strict=True)),
-            "end-works": _any(end & count for end, count in zip(ends, counts, strict=True)),
+            & any_of(queue.i.active & (queue.count == fullest) for queue in queues),
+            "end-idle": any_of(end & ~count for end, count in zip(ends, counts, strict=True)),
+            "end-works": any_of(end & count for end, count in zip(ends, counts, strict=True)),
         }
 
     def _products(self) -> dict[str, Value]:
@@ -135,7 +115,7 @@ class Conditions:
             self._products_of(pe, accumulator)
             for pe, accumulator in zip(self.pes, self.accumulators, strict=True)
         ]
-        return {name: _any(seen[name] for seen in each) for name in each[0]}
+        return {name: any_of(seen[name] for seen in each) for name in each[0]}
 
     def _products_of(self, pe: Inside, accumulator: Inside) -> dict[str, Value]:
         """Look at the entries of one PE in the cycle in which their product begins."""
@@ -179,11 +159,11 @@ class Conditions:
             self.drain[f"rows_{added + Requantizer.LATENCY - 1}"],
         )
         lowest, highest = _ends_of(self.spec.accumulator_width)
-        above = chosen & _any(requant["is_above"] for requant in self.requants)
-        below = chosen & _any(requant["is_below"] for requant in self.requants)
+        above = chosen & any_of(requant["is_above"] for requant in self.requants)
+        below = chosen & any_of(requant["is_below"] for requant in self.requants)
         return {
-            "total-lowest": total_valid & _any(r["total"] == lowest for r in self.requants),
-            "total-highest": total_valid & _any(r["total"] == highest for r in self.requants),
+            "total-lowest": total_valid & any_of(r["total"] == lowest for r in self.requants),
+            "total-highest": total_valid & any_of(r["total"] == highest for r in self.requants),
             "saturate-highest-signed": above & layer.output_signed,
             "saturate-highest-unsigned": above & ~layer.output_signed,
             "saturate-lowest-signed": below & layer.output_signed & ~layer.relu,
@@ -198,11 +178,13 @@ class Conditions:
         both = [(busy[a] & busy[b], layers[a] == layers[b]) for a in tags for b in range(a)]
         return {
             "jobs-all": busy.all(),
-            "jobs-same-layer": _any(two & same for two, same in both),
-            "jobs-other-layers": _any(two & ~same for two, same in both),
+            "jobs-same-layer": any_of(two & same for two, same in both),
+            "jobs-other-layers": any_of(two & ~same for two, same in both),
             "drain-stops": self._drain_stops(),
-            "drain-holds": _any(pe["active"] & pe["held"] for pe in self.pes),
-            "drain-beside": _any(pe["active"] & pe["holds"].any() & ~pe["held"] for pe in self.pes),
+            "drain-holds": any_of(pe["active"] & pe["held"] for pe in self.pes),
+            "drain-beside": any_of(
+                pe["active"] & pe["holds"].any() & ~pe["held"] for pe in self.pes
+            ),
             "drain-while-walking": monitor.walking & ~self.drain.component.done,
             "hidden-full": self.store["hidden_full"],
         }
@@ -211,21 +193,14 @@ class Conditions:
         return self.drain["under_way"] & ~self.drain["any_free"]
 
     def _y(self) -> dict[str, Value]:
-        engine, monitor, loader = self.engine, self.monitor, self.loader
-        held = engine.o_y.valid & ~engine.o_y.ready
-        works = monitor.occupied.any()
+        x, monitor, held = self.engine.i_x, self.monitor, self.held()
         return {
+            **self.held_alike(),
             **{f"y-held-{state}": held & monitor[state] for state in STATES},
-            "y-held-multiplying": held & works,
-            "y-held-idle": held & ~works & monitor.standing,
+            "y-held-idle": held & ~monitor.occupied.any() & monitor.standing,
             "y-held-drain-stops": held & self._drain_stops(),
             "y-held-jobs-all": held & monitor.tag_busy.all(),
-            "y-held-last": held & engine.o_y.payload.last,
-            "y-held-more": held & ~engine.o_y.payload.last,
-            "y-held-loading": held & loader.loading & loader.i.valid & loader.i.ready,
-            "y-held-committing": held & loader.commit,
-            "y-held-x-comes": held & engine.i_x.valid & engine.i_x.ready,
-            "y-held-x-held": held & engine.i_x.valid & ~engine.i_x.ready,
+            "y-held-x-comes": held & x.valid & x.ready,
         }
 
     def _streams(self) -> dict[str, Value]:
@@ -287,11 +262,6 @@ class Conditions:
                 "y": engine.o_y.valid,
             }.items()
         }
-
-
-def _any(bits: Iterable[Value]) -> Value:
-    """Tell whether one of the bits is set."""
-    return reduce(or_, bits, C(0))
 
 
 def _ends_of(width: int) -> tuple[int, int]:

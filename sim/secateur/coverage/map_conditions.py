@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
-from typing import TYPE_CHECKING
-
 from amaranth import *
 
-from secateur.coverage.inside import Inside
+from secateur.coverage.beside import Beside, any_of
 from secateur.coverage.map_points import LEAST
 from secateur.format import AVERAGE_BITS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from amaranth.hdl import Fragment
-
-    from secateur.gateware.engine import Engine
 
 __all__ = ["MapConditions"]
 
 
-class MapConditions:
-    """Look at an engine with maps from beside it.
-
-    Parameters
-    ----------
-    m : Module
-        The one beside it, which gets what registers this takes.
-    engine : Engine
-    whole : Fragment
-        What it was elaborated to.
-    """
-
-    def __init__(self, m: Module, engine: Engine, whole: Fragment) -> None:
-        self.m, self.engine, self.spec, self.monitor = m, engine, engine.spec, engine.monitor
-        self.control = Inside(whole, "control").component
-        self.loader = Inside(whole, "loader").component
-        self.store = Inside(whole, "store")
-        self.walker = Inside(whole, "walker")
-        self.drain = Inside(whole, "drain")
-        names = [f"pe_{index}" for index in range(engine.spec.pes)]
-        self.pes = [Inside(whole, name) for name in names]
-        self.queues = [Inside(whole, name, "queue") for name in names]
+class MapConditions(Beside):
+    """The points of an engine with maps."""
 
     def all(self) -> dict[str, Value]:
         """Give one bit for each point, by name."""
@@ -85,7 +54,7 @@ class MapConditions:
             "word-zero": visit & ~active.any(),
             "word-dense": visit & active.all(),
             "walk-blocked": walker.blocked,
-            "queue-empty": walker.take & _any(idle),
+            "queue-empty": walker.take & any_of(idle),
         }
 
     def _stops(self) -> Value:
@@ -100,8 +69,10 @@ class MapConditions:
             "drain-waits": ~drain.component.done & ~under_way & ~drain["stored"],
             "drain-follows": drain["begin"] & under_way,
             "drain-stops": self._stops(),
-            "drain-holds": _any(pe["active"] & pe["held"] for pe in self.pes),
-            "drain-beside": _any(pe["active"] & pe["holds"].any() & ~pe["held"] for pe in self.pes),
+            "drain-holds": any_of(pe["active"] & pe["held"] for pe in self.pes),
+            "drain-beside": any_of(
+                pe["active"] & pe["holds"].any() & ~pe["held"] for pe in self.pes
+            ),
             "drain-while-walking": under_way & self.walker.component.take,
             "drain-behind": under_way & self.walker.component.done,
             "pool-none": made & (windows == 0),
@@ -113,18 +84,12 @@ class MapConditions:
         }
 
     def _y(self) -> dict[str, Value]:
-        engine, loader = self.engine, self.loader
-        held = engine.o_y.valid & ~engine.o_y.ready
+        held = self.held()
         return {
+            **self.held_alike(),
             "y-held-walking": held & self.monitor.walking,
             "y-held-waiting": held & self.walker.component.waiting,
-            "y-held-multiplying": held & self.monitor.occupied.any(),
             "y-held-drain-stops": held & self._stops(),
-            "y-held-last": held & engine.o_y.payload.last,
-            "y-held-more": held & ~engine.o_y.payload.last,
-            "y-held-loading": held & loader.loading & loader.i.valid & loader.i.ready,
-            "y-held-committing": held & loader.commit,
-            "y-held-x-held": held & engine.i_x.valid & ~engine.i_x.ready,
         }
 
     def _x(self) -> dict[str, Value]:
@@ -153,8 +118,3 @@ class MapConditions:
             **{f"{name}-least": start & (layer[name] == at) for name, at in LEAST.items()},
             **{f"{name}-more": start & (layer[name] > at) for name, at in LEAST.items()},
         }
-
-
-def _any(bits: Iterable[Value]) -> Value:
-    """Tell whether one of the bits is set."""
-    return reduce(or_, bits, C(0))
