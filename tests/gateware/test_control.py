@@ -5,18 +5,20 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from amaranth.hdl import ResetInserter, Signal
-from amaranth.sim import Simulator
 
+from secateur.bench.program_changes import ProgramBench, run_bench
 from secateur.engine import EngineSpec
 from secateur.format import Section, memories
 from secateur.gateware.column import ColumnQueue
 from secateur.gateware.control import Control
 from secateur.gateware.walk import Walker
 from secateur.technology import Memory
+
+if TYPE_CHECKING:
+    from amaranth.hdl import Signal
 
 #: Processing elements that report the ends of jobs.
 PES = 3
@@ -87,26 +89,26 @@ class Pace:
     drain: float = 0.5
 
 
-class Bench:
+class Bench(ProgramBench):
     """Plays the engine around a control, and checks whatever it starts.
 
     Whatever the control does is compared with the order in which it may do it. Nothing here knows
     how many cycles the control takes.
     """
 
+    PATIENCE = 12_000
+
+    dut: Control
+
     def __init__(
         self, ctx: Any, dut: Control, tables: list[Any], reset: Signal, seed: int, pace: Pace
     ) -> None:
-        self.ctx, self.dut, self.spec = ctx, dut, dut.spec
-        self.tables, self.reset_signal = tables, reset
-        self.rng, self.pace, self.hold = random.Random(seed), pace, Hold()
-        self.cycle = 0
-        self.begin = self.commit = False
-        self.restart()
+        self.pace, self.hold = pace, Hold()
+        super().__init__(ctx, dut, tables, reset, seed)
 
     def restart(self) -> None:
         """Begin as after reset."""
-        self.events: list[tuple[Any, ...]] = []  # programs
+        super().restart()
         self.walked: list[tuple[int, int]] = []  # inference and layer of each job
         self.offered = 0  # words of x to come
         self.position = 0  # words of an incomplete x
@@ -139,10 +141,6 @@ class Bench:
         return bool(word["last"]) or layer == self.spec.layer_depth - 1
 
     @property
-    def program(self) -> list[dict[str, int]]:
-        return self.tables[self.ctx.get(self.dut.bank)]
-
-    @property
     def input_words(self) -> int:
         return max(1, self.program[0]["source_words"])
 
@@ -157,10 +155,6 @@ class Bench:
 
     # Cycles.
 
-    async def step(self, cycles: int = 1) -> None:
-        for _ in range(cycles):
-            await self._step()
-
     async def _step(self) -> None:
         ctx, dut = self.ctx, self.dut
         ctx.set(dut.walk_done, self.walking is None)
@@ -171,8 +165,7 @@ class Bench:
         ctx.set(dut.x_begun, self.position > 0 or self.x_there > 0)
         ctx.set(dut.x_complete, self.completed)
         ctx.set(dut.layer, self.layer_words[0])
-        ctx.set(dut.begin, self.begin)
-        ctx.set(dut.commit, self.commit)
+        self._ask()
         self.before.append((self.finished.copy(), self.whole_x + self.launched, self.landed))
         self.whole_x += self.completed
         self._look_at_programs()
@@ -207,28 +200,10 @@ class Bench:
         return self.draining.made
 
     def _look_at_programs(self) -> None:
+        super()._look_at_programs()
         ctx, dut = self.ctx, self.dut
-        if ctx.get(dut.clear):
-            assert self.jobs == []
-            assert (ctx.get(dut.running), ctx.get(dut.x_open)) == (0, 0)
-            self.events.append(("clear", ctx.get(dut.clear_address)))
-        if self.begin and ctx.get(dut.begun):
-            self.events.append(("begun",))
-            if self.spec.banks == 1:
-                self._assert_quiet()
-            self.begin = False
-        if ctx.get(dut.committed):
-            assert self.commit
-            self._assert_quiet()
-            self.events.append(("committed", ctx.get(dut.write_bank)))
-            self.commit = False
-        write_bank = 1 - ctx.get(dut.bank) if self.spec.banks == 2 else 0
-        assert ctx.get(dut.write_bank) == write_bank
-        if ctx.get(dut.x_open):
-            assert ctx.get(dut.ready)
         if ctx.get(dut.ready):
             last = self.layers - 1
-            assert ctx.get(dut.loaded)
             assert ctx.get(dut.input_words) == self.input_words
             assert ctx.get(dut.output_words) == self.rows_of(self.program[last], last=True)
 
@@ -422,16 +397,6 @@ class Bench:
         waiting = self.offered or self.position or self.x_there or self.pending
         return not (waiting or self.jobs or self.ctx.get(self.dut.running))
 
-    async def until(self, condition: Any) -> None:
-        for _ in range(12000):
-            if condition():
-                return
-            await self.step()
-        raise AssertionError(f"nothing happens any more: {self.events} {self.walked}")
-
-    async def ready(self) -> None:
-        await self.until(lambda: self.ctx.get(self.dut.x_open))
-
     async def settle(self) -> None:
         """Wait for all that was offered; nothing comes afterwards."""
         await self.until(lambda: self.idle)
@@ -458,19 +423,9 @@ class Bench:
             assert [n for n, mine in walked if mine == layer] == [*range(inputs)]
         assert len(walked) == inputs * layers
 
-    def take(self) -> list[tuple[Any, ...]]:
-        events, self.events = self.events, []
-        return events
-
     def take_walked(self) -> list[tuple[int, int]]:
         walked, self.walked = self.walked, []
         return walked
-
-    async def reset(self) -> None:
-        self.ctx.set(self.reset_signal, 1)
-        await self.ctx.tick()
-        self.ctx.set(self.reset_signal, 0)
-        self.restart()
 
 
 def run(
@@ -484,15 +439,7 @@ def run(
 ) -> None:
     """Run ``body(bench)``."""
     dut = Control(spec, loaded=loaded)
-    reset = Signal()
-
-    async def testbench(ctx: Any) -> None:
-        await body(Bench(ctx, dut, tables, reset, seed, pace or Pace()))
-
-    simulator = Simulator(ResetInserter(reset)(dut))
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(testbench)
-    simulator.run()
+    run_bench(dut, lambda ctx, reset: Bench(ctx, dut, tables, reset, seed, pace or Pace()), body)
 
 
 def clears(spec: EngineSpec) -> list[tuple[Any, ...]]:

@@ -91,6 +91,7 @@ class Bench:
         index = cycles = quiet = 0
         offered = False
         waiting = {"begin": False, "commit": False}
+        answered = False
         for cycle in range(40 * len(sent) + 400):
             offered = index < len(sent) and (offered or rng.random() < source)
             ctx.set(dut.i.valid, offered)
@@ -99,13 +100,19 @@ class Bench:
             ready = ctx.get(dut.i.ready)
             assert not (ready and (waiting["begin"] or waiting["commit"])), "takes while it waits"
             for name, share in (("begin", begun), ("commit", committed)):
-                answer = rng.random() < share
-                ctx.set(getattr(dut, "begun" if name == "begin" else "committed"), answer)
                 asserted = ctx.get(getattr(dut, name))
+                answer = rng.random() < share
+                if name == "commit":  # answered by a strobe, and held for a cycle more
+                    answer = answer and asserted and not answered
+                ctx.set(getattr(dut, "begun" if name == "begin" else "committed"), answer)
                 assert asserted or not waiting[name], f"{name} was taken back"
                 waiting[name] = bool(asserted) and not answer
-                if name == "commit" and asserted and answer:
-                    commits.append(ctx.get(dut.id))
+                if name == "commit":
+                    assert asserted or not answered
+                    waiting[name] &= not answered
+                    answered = bool(asserted) and answer
+                    if answered:
+                        commits.append(ctx.get(dut.id))
             assert not (commits and ctx.get(dut.loading) and index == len(sent))
             if ctx.get(dut.write_valid):
                 write = ctx.get(dut.write)

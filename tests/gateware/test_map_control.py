@@ -7,16 +7,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from amaranth.hdl import ResetInserter, Signal
-from amaranth.sim import Simulator
 
 from secateur.bench.map_layers import table_word
+from secateur.bench.program_changes import ProgramBench, run_bench
 from secateur.engine import EngineSpec
 from secateur.gateware.maps.control import MapControl
 from secateur.technology import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from amaranth.hdl import Signal
 
 #: Cycles from what allows a layer until it starts, but for those of its codebook.
 TO_START = 4
@@ -43,22 +44,23 @@ def table(spec: EngineSpec, layers: int, seed: int) -> list[dict[str, int]]:
     return words
 
 
-class Bench:
+class Bench(ProgramBench):
     """Plays the engine around a control, and checks whatever it starts."""
+
+    PATIENCE = 4000
+
+    dut: MapControl
 
     def __init__(
         self, ctx: Any, dut: MapControl, tables: list[Any], reset: Signal, seed: int
     ) -> None:
-        self.ctx, self.dut, self.spec = ctx, dut, dut.spec
-        self.tables, self.reset_signal, self.rng = tables, reset, random.Random(seed)
         self.x, self.pace = 0.7, 0.2
-        self.begin = self.commit = self.check = False
-        self.restart()
+        super().__init__(ctx, dut, tables, reset, seed)
 
     def restart(self) -> None:
         """Begin as after reset."""
+        super().restart()
         self.cycle = 0
-        self.events: list[tuple[Any, ...]] = []  # programs
         self.offered = 0  # inputs to come
         self.position, self.completed, self.was_open = 0, False, False
         self.inferences = 0
@@ -68,10 +70,6 @@ class Bench:
         self.codes: list[tuple[int, int]] = []
         self.addresses: deque[int] = deque([0] * Memory.LATENCY)
         self.words = deque([self.tables[0][-1]] * Memory.LATENCY)
-
-    @property
-    def program(self) -> list[dict[str, int]]:
-        return self.tables[self.ctx.get(self.dut.bank)]
 
     def is_last(self, layer: int) -> bool:
         return bool(self.program[layer]["last"]) or layer == self.spec.layer_depth - 1
@@ -84,21 +82,13 @@ class Bench:
     def input_words(self) -> int:
         return max(1, self.program[0]["target_base"])
 
-    async def step(self, cycles: int = 1) -> None:
-        for _ in range(cycles):
-            await self._step()
-
     async def _step(self) -> None:
         ctx, dut = self.ctx, self.dut
         ctx.set(dut.x_begun, self.position > 0 or self.completed)
         ctx.set(dut.x_complete, self.completed)
         ctx.set(dut.done, self.done)
         ctx.set(dut.layer, self.words.popleft())
-        ctx.set(dut.begin, self.begin)
-        ctx.set(dut.commit, self.commit)
-        if hasattr(dut, "check"):
-            ctx.set(dut.check, self.check)
-            ctx.set(dut.checked, self.rng.random() < 0.1)
+        self._ask()
         self._look_at_layers()
         self._look_at_programs()
         self._step_x()
@@ -146,29 +136,9 @@ class Bench:
         self.starts = None if layer is None else self.cycle + TO_START + (bits and 1 << bits)
 
     def _look_at_programs(self) -> None:
+        super()._look_at_programs()
         ctx, dut = self.ctx, self.dut
-        if ctx.get(dut.clear):
-            self._assert_quiet()
-            self.events.append(("clear", ctx.get(dut.clear_address)))
-        if self.begin and ctx.get(dut.begun):
-            self.events.append(("begun",))
-            if self.spec.banks == 1:
-                self._assert_quiet()
-            self.begin = False
-        if ctx.get(dut.committed):
-            assert self.commit
-            self._assert_quiet()
-            self.events.append(("committed", ctx.get(dut.write_bank)))
-            self.commit = False
-        if self.check and ctx.get(dut.checking):
-            self._assert_quiet()
-            if ctx.get(dut.checked):
-                self.events.append(("checked",))
-                self.check = False
-        if ctx.get(dut.x_open):
-            assert ctx.get(dut.ready)
         if ctx.get(dut.ready):
-            assert ctx.get(dut.loaded)
             assert ctx.get(dut.input_words) == self.input_words
             last = self.program[self.layers - 1]
             assert ctx.get(dut.output_words) == max(1, last["output_words"])
@@ -192,32 +162,12 @@ class Bench:
 
     # What tests ask for.
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        for _ in range(4000):
-            if condition():
-                return
-            await self.step()
-        raise AssertionError(f"nothing happens any more: {self.events}")
-
-    async def ready(self) -> None:
-        await self.until(lambda: bool(self.ctx.get(self.dut.x_open)))
-
     async def infer(self, inputs: int) -> None:
         """Offer inputs; every layer of each starts once, which `_step` sees."""
         before, self.offered = self.inferences, inputs
         await self.until(lambda: self.inferences == before + inputs)
         await self.step(20)
         assert self.inferences == before + inputs
-
-    def take(self) -> list[tuple[Any, ...]]:
-        events, self.events = self.events, []
-        return events
-
-    async def reset(self) -> None:
-        self.ctx.set(self.reset_signal, 1)
-        await self.ctx.tick()
-        self.ctx.set(self.reset_signal, 0)
-        self.restart()
 
 
 def run(
@@ -231,15 +181,7 @@ def run(
 ) -> None:
     """Run ``body(bench)``."""
     dut = MapControl(spec, loaded=loaded, checked=checked)
-    reset = Signal()
-
-    async def testbench(ctx: Any) -> None:
-        await body(Bench(ctx, dut, tables, reset, seed))
-
-    simulator = Simulator(ResetInserter(reset)(dut))
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(testbench)
-    simulator.run()
+    run_bench(dut, lambda ctx, reset: Bench(ctx, dut, tables, reset, seed), body)
 
 
 def clears(spec: EngineSpec) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from amaranth import *
 from amaranth.lib import wiring
-from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
+from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from secateur.errors import BadInputError
@@ -136,17 +136,16 @@ def choose(reachable: Mapping[Fraction, Settings], clock_mhz: float, input_mhz: 
 
 
 class Pll(wiring.Component):
-    """The PLL as the clock of the domain ``sync``, in reset until the PLL has locked.
+    """The PLL as the clock of the domain ``sync``, which stands still until the PLL has locked.
 
-    The domain is the parent's. One that is ``reset_less`` stands still until then: registers have
-    their first values out of configuration, and keep them until the first edge.
+    The domain is the parent's, without a reset: registers have their first values out of
+    configuration, and keep them until the first edge. nextpnr would route a reset as an ordinary
+    net; that of a large engine, of more than ten thousand flip-flops, it does not finish.
 
     Parameters
     ----------
     settings : PllSettings
         Dividers.
-    switched : bool
-        Whether the domain has no reset, and its clock is switched on.
 
     Members
     -------
@@ -159,8 +158,8 @@ class Pll(wiring.Component):
     clk_in: Signal
     clk: Signal
 
-    def __init__(self, settings: PllSettings, *, switched: bool) -> None:
-        self.settings, self.switched = settings, switched
+    def __init__(self, settings: PllSettings) -> None:
+        self.settings = settings
         super().__init__({"clk_in": In(1), "clk": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -198,17 +197,10 @@ class Pll(wiring.Component):
             o_CLKOS=clk,
             o_LOCK=locked,
         )
-        m.d.comb += ClockSignal("sync").eq(self.clk)
-        # The lock comes and goes at any time.
-        if self.switched:
-            # The switch of a global net makes no short pulses.
-            running = Signal()
-            m.domains += ClockDomain("pll", reset_less=True, local=True)
-            m.submodules.locked = FFSynchronizer(locked, running, o_domain="pll", stages=3)
-            m.submodules.switch = Instance("DCCA", i_CLKI=clk, i_CE=running, o_CLKO=self.clk)
-            m.d.comb += ClockSignal("pll").eq(clk)
-        else:
-            # Asserted at once, released with the clock.
-            m.d.comb += self.clk.eq(clk)
-            m.submodules.reset = ResetSynchronizer(~locked)
+        # The lock comes and goes at any time. The switch of a global net makes no short pulses.
+        running = Signal()
+        m.domains += ClockDomain("pll", reset_less=True, local=True)
+        m.submodules.locked = FFSynchronizer(locked, running, o_domain="pll", stages=3)
+        m.submodules.switch = Instance("DCCA", i_CLKI=clk, i_CE=running, o_CLKO=self.clk)
+        m.d.comb += [ClockSignal("pll").eq(clk), ClockSignal("sync").eq(self.clk)]
         return m

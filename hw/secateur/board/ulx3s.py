@@ -29,12 +29,10 @@ class ULX3S(Elaboratable):
         The engine behind its serial port, in the domain ``sync``.
     settings : PllSettings
         Of the PLL, from 25 MHz to the clock of ``sync``.
-    switched : bool
-        Whether the clock is switched on when the PLL has locked, and nothing is reset.
     """
 
-    def __init__(self, top: Top, settings: PllSettings, *, switched: bool) -> None:
-        self.top, self.settings, self.switched = top, settings, switched
+    def __init__(self, top: Top, settings: PllSettings) -> None:
+        self.top, self.settings = top, settings
 
     def elaborate(self, platform: Any) -> Module:  # what `request` returns has many types
         m = Module()
@@ -42,8 +40,8 @@ class ULX3S(Elaboratable):
         m.submodules.clk25 = clk25 = io.Buffer(
             io.Direction.Input, platform.request("clk25", dir="-")
         )
-        m.domains.sync = ClockDomain(reset_less=self.switched)
-        m.submodules.pll = pll = Pll(self.settings, switched=self.switched)
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.submodules.pll = pll = Pll(self.settings)
         m.d.comb += pll.clk_in.eq(clk25.i)
         platform.add_clock_constraint(pll.clk, float(self.settings.output_mhz * 1_000_000))
 
@@ -51,11 +49,9 @@ class ULX3S(Elaboratable):
         return m
 
 
-def _sources(
-    platform: Any, top: Callable[[], Top], clock_mhz: float, *, switched: bool
-) -> dict[str, bytes]:
+def _sources(platform: Any, top: Callable[[], Top], clock_mhz: float) -> dict[str, bytes]:
     settings = pll_settings(clock_mhz)
-    return sources(platform, ULX3S(top(), settings, switched=switched), "top.lpf")
+    return sources(platform, ULX3S(top(), settings), "top.lpf")
 
 
 def ulx3s_25f(top: Callable[[], Top], clock_mhz: float) -> dict[str, bytes]:
@@ -66,18 +62,15 @@ def ulx3s_25f(top: Callable[[], Top], clock_mhz: float) -> dict[str, bytes]:
     BadInputError
         If the PLL cannot make ``clock_mhz``; ``top`` was not called then.
     """
-    return _sources(ULX3S_25F_Platform(), top, clock_mhz, switched=False)
+    return _sources(ULX3S_25F_Platform(), top, clock_mhz)
 
 
 def ulx3s_85f(top: Callable[[], Top], clock_mhz: float) -> dict[str, bytes]:
     """Generate ``top.il`` and ``top.lpf`` for the ULX3S with an ECP5 85F.
-
-    A large engine has a reset of more than ten thousand flip-flops, which is not routed as a global
-    net: nextpnr does not end. A smaller one is a little quicker with it.
 
     Raises
     ------
     BadInputError
         If the PLL cannot make ``clock_mhz``; ``top`` was not called then.
     """
-    return _sources(ULX3S_85F_Platform(), top, clock_mhz, switched=True)
+    return _sources(ULX3S_85F_Platform(), top, clock_mhz)

@@ -135,13 +135,13 @@ class Control(ProgramControl):
         )
         may_begin = Signal()
 
-        # Where every inference under way has come to, and the words of its output; the oldest of
-        # those that wait for their next layer; how many outputs and inputs wait complete, less
-        # those that were begun before.
-        progress = Array(Signal(range(spec.layer_depth), name=f"progress_{n}") for n in range(jobs))
-        made = Array(Signal.like(self.layer.rows_words, name=f"made_{n}") for n in range(jobs))
-        newest = Signal(range(jobs))
-        pending = Array(Signal(range(jobs), name=f"pending_{n}") for n in range(jobs))
+        # The next layers of inferences under way and the words of their input, the oldest of them;
+        # how many outputs and inputs wait complete, less those that were begun before.
+        follows = data.StructLayout({
+            "layer": range(spec.layer_depth),
+            "words": self.layer.rows_words.shape(),
+        })
+        pending = Array(Signal(follows, name=f"pending_{n}") for n in range(jobs))
         oldest = Signal(range(jobs))
         next_pending = Signal(range(jobs))
         waiting = Signal(range(jobs + 1))
@@ -173,7 +173,6 @@ class Control(ProgramControl):
             none_waiting.eq(waiting_next == 0),
             outputs.eq(outputs + finished - resumed),
             inputs.eq(inputs + self.x_complete - launched),
-            newest.eq(newest + launched),
             oldest.eq(oldest + resumed),
             any_output.eq(outputs > 0),
             any_input.eq(inputs > 0),
@@ -183,26 +182,32 @@ class Control(ProgramControl):
         ]
 
         # The next job.
-        inference = Signal(range(jobs))
         layer_next = Signal(range(spec.layer_depth))
+        made = Signal.like(self.layer.rows_words)  # words of its input, of a hidden layer
+        rows = Signal.like(made)  # of its output
         tag = Signal(range(jobs))
         codes = 1 << spec.codebook_bits
         code_read = Signal(spec.codebook_bits)
         drain_reads = Signal()
+        at_end = Signal()  # where the memory reads
+        drains_end = Signal()
         last_next = Signal()
         m.d.comb += [
             self.walk_job.tag.eq(tag),
             self.walk_job.hidden.eq(layer_next != 0),
-            # A table without a last layer ends where it ends, so that no program hangs the engine.
-            last_next.eq(self.layer.last | (layer_next == last_layer)),
+            last_next.eq(self.layer.last | at_end),
+        ]
+        # A table without a last layer ends where it ends, so that no program hangs the engine.
+        m.d.sync += [
+            at_end.eq(layer_next == last_layer),
+            drains_end.eq(self.tag_layers[self.drain_tag] == last_layer),
         ]
         # Likewise, there is a word of everything, and hidden outputs fit.
         source_words = self.layer.source_words | (self.layer.source_words == 0)
         room = spec.activation_depth // jobs
 
-        def rows_words(last: Value) -> Value:
-            words = self.layer.rows_words | (self.layer.rows_words == 0)
-            return Mux(~last & (words > room), room, words)
+        def rows_words(rows: Value, last: Value) -> Value:
+            return Mux(~last & (rows >= room), room, rows | (rows == 0))
 
         is_last = Signal()
         counting = Signal()
@@ -228,13 +233,13 @@ class Control(ProgramControl):
                     with m.If(~none_waiting & (any_output | (idle & ~new))):
                         m.d.comb += resume.eq(1)
                         m.d.sync += [
-                            inference.eq(pending[oldest]),
-                            layer_next.eq(progress[pending[oldest]]),
+                            layer_next.eq(pending[oldest].layer),
+                            made.eq(pending[oldest].words),
                         ]
                         m.next = "read layer"
                     with m.Elif(new | streams):
                         m.d.comb += launch.eq(1)
-                        m.d.sync += [inference.eq(newest), layer_next.eq(0)]
+                        m.d.sync += layer_next.eq(0)
                         m.next = "read layer"
             with m.State("read layer"):
                 with m.If(~drain_reads):
@@ -244,16 +249,13 @@ class Control(ProgramControl):
             with m.State("keep layer"):
                 m.d.sync += [
                     # What was made is what is consumed, whatever the table says.
-                    self.walk_job.words.eq(
-                        Mux(self.walk_job.hidden, made[inference], source_words)
-                    ),
-                    made[inference].eq(rows_words(last_next)),
+                    self.walk_job.words.eq(Mux(self.walk_job.hidden, made, source_words)),
+                    rows.eq(self.layer.rows_words),
                     self.walk_job.column.eq(self.layer.column_base),
                     self.walk_job.weight.eq(self.layer.weight_base),
                     self.walk_job.signed.eq(self.layer.input_signed),
                     self.tag_layers[tag].eq(layer_next),
                     is_last.eq(last_next),
-                    progress[inference].eq(layer_next + 1),
                 ]
                 if len(spec.code_widths) > 1:
                     m.d.sync += self.splits[tag].eq(self.layer.code_extra)
@@ -271,7 +273,8 @@ class Control(ProgramControl):
                     m.d.sync += [self.tag_busy.bit_select(tag, 1).eq(1), tag.eq(tag + 1)]
                     with m.If(~is_last):
                         m.d.sync += [
-                            pending[next_pending].eq(inference),
+                            pending[next_pending].layer.eq(layer_next + 1),
+                            pending[next_pending].words.eq(rows_words(rows, C(0))),
                             next_pending.eq(next_pending + 1),
                         ]
                     m.next = "choose"
@@ -291,11 +294,11 @@ class Control(ProgramControl):
             with m.State("wait layer"):
                 m.next = "keep layer"
             with m.State("keep layer"):
-                last = self.layer.last | (self.tag_layers[self.drain_tag] == last_layer)
+                last = self.layer.last | drains_end
                 m.d.sync += [
                     self.drain_layer.eq(self.layer),
                     self.drain_layer.last.eq(last),
-                    self.drain_layer.rows_words.eq(rows_words(last)),
+                    self.drain_layer.rows_words.eq(rows_words(self.layer.rows_words, last)),
                 ]
                 m.next = "start"
             with m.State("start"):
@@ -325,6 +328,6 @@ class Control(ProgramControl):
             shaping=shaping,
             shape_layer=shape_layer,
             input_words=source_words,
-            output_words=rows_words(last=C(1)),
+            output_words=rows_words(self.layer.rows_words, C(1)),
         )
         return m

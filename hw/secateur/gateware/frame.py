@@ -121,7 +121,8 @@ class FrameReceiver(wiring.Component):
             is_first.eq(wide == first),
             is_command.eq(wide == -2),
             is_sequence.eq(wide == -1),
-            counts.eq(wide >= -REQUEST.size),
+            # Without a long comparison, which would take a carry chain.
+            counts.eq((wide >= 0) | Cat(wide == -n for n in range(1, REQUEST.size + 1)).any()),
             ahead.eq(wide < 0),
             behind.eq(place[bits:] == 0b01),
             differs.eq(check.crc != delay),

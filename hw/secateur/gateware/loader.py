@@ -68,7 +68,8 @@ class Loader(wiring.Component):
     begin, begun : Out(1), In(1)
         The loader holds ``begin`` before an image's first word and goes on once ``begun``.
     commit, committed : Out(1), In(1)
-        The image is complete and correct; the loader holds ``commit`` until ``committed``.
+        The image is complete and correct; the loader holds ``commit`` until a cycle after
+        ``committed``, which is a strobe.
     id : Out(32)
         CRC-32 of the image while ``commit``.
     loading : Out(1)
@@ -148,7 +149,7 @@ class Loader(wiring.Component):
             m.d.sync += word.word_select(place, 8).eq(self.i.payload.data)
             m.d.sync += [
                 position.eq(Mux(word_complete, 0, place + 1)),
-                ends.eq(Mux(word_complete, single_byte, position == before_last)),
+                ends.eq(~first & Mux(ends, single_byte & ~last, position == before_last)),
             ]
 
         # The cycle after its last byte, a word stands in `word` and is written.
@@ -203,7 +204,7 @@ class Loader(wiring.Component):
 
         def expect(size: int) -> None:
             """Have the next words end after so many bytes."""
-            m.d.sync += [before_last.eq(size - 2), single_byte.eq(size == 1), ends.eq(size == 1)]
+            m.d.sync += [before_last.eq(size - 2), single_byte.eq(size == 1)]
 
         def receive() -> None:
             """Take bytes; byte 0 of another image outranks whatever was going on."""
@@ -213,15 +214,19 @@ class Loader(wiring.Component):
                 m.d.sync += self.error.eq(LoadError.NONE)
                 m.next = "image header"
 
-        def refuse(reason: LoadError) -> None:
-            m.d.comb += goes_on.eq(1)
-            m.d.sync += self.error.eq(reason)
+        reason = Signal(Shape.cast(LoadError))
+
+        def refuse(error: LoadError) -> None:
+            """Discard the image; in a state that keeps the reason, whatever it is."""
+            m.d.comb += [goes_on.eq(1), reason.eq(error)]
             m.next = "discard"
 
         def look(state: str) -> None:
             m.d.comb += goes_on.eq(0)
             m.next = state
 
+        committed = Signal()  # a cycle late: who answers is far away
+        m.d.sync += committed.eq(self.committed)
         m.d.comb += self.loading.eq(1)
         with m.FSM():
             with m.State("discard"):
@@ -234,6 +239,7 @@ class Loader(wiring.Component):
             with m.State("look at image"):
                 m.next = "check image"
             with m.State("check image"):
+                m.d.sync += self.error.eq(reason)
                 with m.If(wrongs == 0):
                     m.d.comb += self.begin.eq(1)
                     with m.If(self.begun):
@@ -259,6 +265,7 @@ class Loader(wiring.Component):
                 # Whatever comes next, it takes bytes.
                 m.d.comb += goes_on.eq(1)
                 m.d.sync += [
+                    self.error.eq(reason),
                     self.write.section.eq(section.section),
                     self.write.pe.eq(section.pe),
                     address.eq(0),
@@ -278,11 +285,12 @@ class Loader(wiring.Component):
                     for each, memory in of_kinds:
                         with m.If(each):
                             expect(memory.record.size)
+                            m.d.sync += ends.eq(memory.record.size == 1)
                     m.next = "words"
             with m.State("words"):
                 receive()
                 with m.If(word_complete):
-                    m.d.sync += [self.write_valid.eq(1), left.eq(less), last.eq(less == 1)]
+                    m.d.sync += [self.write_valid.eq(1), left.eq(less), last.eq(left == 2)]
                     with m.If(last):
                         expect(SECTION_HEADER.size)
                         m.next = "section header"
@@ -295,6 +303,7 @@ class Loader(wiring.Component):
             with m.State("match crc"):
                 m.next = "check crc"
             with m.State("check crc"):
+                m.d.sync += self.error.eq(reason)
                 with m.If(matches):
                     m.next = "commit"
                 with m.Else():
@@ -304,7 +313,7 @@ class Loader(wiring.Component):
                     self.loading.eq(0),
                     self.commit.eq(1),
                 ]
-                with m.If(self.committed):
+                with m.If(committed):
                     m.d.comb += goes_on.eq(1)
                     m.next = "discard"
 

@@ -174,6 +174,8 @@ class ProgramControl(wiring.Component):
         ``output_words`` are those of the layer that is read.
         """
         spec = self.spec
+        exchange = Signal()  # a cycle late, which shortens the way from the loader
+        m.d.sync += exchange.eq(self.commit & quiet)
         with m.FSM(name="programs"):
             with m.State("clear"):
                 m.d.comb += self.clear.eq(1)
@@ -188,7 +190,7 @@ class ProgramControl(wiring.Component):
                     m.d.comb += self.begun.eq(quiet)
                     with m.If(self.begin & quiet):
                         m.d.sync += [loaded.eq(0), self.ready.eq(0)]
-                with m.If(self.commit & quiet):
+                with m.If(exchange):
                     m.d.comb += self.committed.eq(1)
                     m.d.sync += [loaded.eq(1), self.ready.eq(0)]
                     if spec.banks == 2:
@@ -196,7 +198,7 @@ class ProgramControl(wiring.Component):
                     # A program may have left sums that it did not drain.
                     m.next = "clear"
                 if self._checked:
-                    waits = self.begin if spec.banks == 1 else C(0)
+                    waits = self.commit | (self.begin if spec.banks == 1 else 0)
                     with m.Elif(self.check & quiet & self.ready & ~waits):
                         m.next = "check"
             if self._checked:

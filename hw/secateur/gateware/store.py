@@ -129,13 +129,11 @@ class ActivationStore(wiring.Component):
         left = Signal.like(self.words)  # words of the x after the one that comes
         last = Signal()  # left == 0, or fewer
         inside = Signal()  # an x is incomplete
-        inside_next = Signal()
         m.d.comb += [
             self.i_hidden.ready.eq(~hidden_full & ~turn_x),
             put_hidden.eq(self.i_hidden.valid & self.i_hidden.ready),
             self.i_x.ready.eq(turn_x),
             put_x.eq(self.i_x.valid & turn_x),
-            inside_next.eq(Mux(put_x, ~last, inside)),
             self.begun.eq(inside | x_there),
             self.x_there.eq(x_there),
             self.hidden_there.eq(hidden_there),
@@ -149,13 +147,14 @@ class ActivationStore(wiring.Component):
         ]
         m.d.sync += [
             self.complete.eq(put_x & last),
-            inside.eq(inside_next),
+            inside.eq(Mux(put_x, ~last, inside)),
             # Words of a layer that fit go first, but for the one that comes in x's turn. The word
-            # that is taken in this cycle does not make room for the next cycle's: too late.
+            # that is taken in this cycle does not make room for the next cycle's: too late. Where
+            # a word of x comes at all, it is put in x's turn: all else is known before.
             turn_x.eq(
                 self.i_x.valid
-                & ~(x_full | (put_x & x_fills))
-                & (self.open | inside_next)
+                & ~x_full
+                & Mux(turn_x, ~x_fills & (self.open | ~last), self.open | inside)
                 & ~(self.i_hidden.valid & ~hidden_full)
             ),
         ]

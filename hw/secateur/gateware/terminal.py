@@ -159,8 +159,11 @@ class Terminal(wiring.Component):
             reply.write_address.eq(y_words),
             reply.write_enable.eq(self.i_y.valid & y_fits),
         ]
+        fitted = Signal()  # all of y
         with m.If(self.i_y.valid & waiting & y_fits):
             m.d.sync += y_words.eq(y_words + 1)
+        with m.If(self.i_y.valid & self.i_y.payload.last):
+            m.d.sync += [waiting.eq(0), fitted.eq(y_fits)]
         for lane in range(spec.lanes):
             m.d.comb += [
                 self.o_x.payload[lane].eq(self.i_word.payload.word_select(lane, lane_width)),
@@ -206,7 +209,7 @@ class Terminal(wiring.Component):
         for name in ("error", "program"):
             m.d.comb += responder.status[name].eq(status[name])
 
-        # What decides about a request, a cycle before it does.
+        # What decides about a request, two cycles before it does.
         sound = Signal()
         commands = [Command.STATUS, Command.LOAD, Command.INFER, Command.READ]
         if self.checked:
@@ -227,6 +230,17 @@ class Terminal(wiring.Component):
             occupied.eq(status.busy | status.committing | self.o_x.valid),
             readable.eq(self.o_read.ready),
         ]
+        verdict = self._judge(
+            m,
+            wanted,
+            sound=sound,
+            nothing=nothing,
+            image=image,
+            whole_x=whole_x,
+            occupied=occupied,
+            readable=readable,
+            has_result=has_result,
+        )
         byte = Signal(8)  # of the offset
         place = Signal(2)
         follows = Signal()
@@ -260,57 +274,31 @@ class Terminal(wiring.Component):
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.i.valid):
-                    m.next = "decide"
+                    m.next = "judge"
+            with m.State("judge"):
+                m.next = "decide"
             with m.State("decide"):
-                with m.If(~sound):
-                    respond(request.code)
+                with m.If(verdict != Code.OK):
+                    respond(verdict)
                 with m.Elif(wanted[Command.STATUS]):
-                    respond(Code.LENGTH)
-                    with m.If(nothing):
-                        respond(Code.OK, Body.STATUS)
+                    respond(Code.OK, Body.STATUS)
                 with m.Elif(wanted[Command.LOAD]):
-                    with m.If(~image):
-                        respond(Code.LENGTH)
-                    with m.Elif(~readable):
-                        respond(Code.BUSY)
-                    with m.Else():
-                        m.d.sync += [follows.eq(1), fresh.eq(1), place.eq(0)]
-                        read(words=0, length=request.length)
+                    m.d.sync += [follows.eq(1), fresh.eq(1), place.eq(0)]
+                    read(words=0, length=request.length)
                 with m.Elif(wanted[Command.INFER]):
-                    with m.If(~status.loaded):
-                        respond(Code.PROGRAM)
-                    with m.Elif(occupied | ~readable):
-                        respond(Code.BUSY)
-                    with m.Elif(~whole_x | nothing):
-                        respond(Code.LENGTH)
-                    with m.Else():
-                        m.d.sync += [
-                            sequence.eq(request.sequence),
-                            has_result.eq(0),
-                            unmeasured.eq(1),
-                            waiting.eq(1),
-                            y_words.eq(0),
-                        ]
-                        read(words=1, length=status.input_words)
+                    m.d.sync += [
+                        sequence.eq(request.sequence),
+                        has_result.eq(0),
+                        unmeasured.eq(1),
+                        waiting.eq(1),
+                        y_words.eq(0),
+                    ]
+                    read(words=1, length=status.input_words)
                 with m.Elif(wanted[Command.READ]):
-                    with m.If(~nothing):
-                        respond(Code.LENGTH)
-                    with m.Elif(~has_result):
-                        respond(Code.RESULT)
-                    with m.Else():
-                        m.next = "read reply"
+                    m.next = "read reply"
                 if self.checked:
                     with m.Elif(wanted[Command.CHECK]):
-                        with m.If(~status.loaded):
-                            respond(Code.PROGRAM)
-                        with m.Elif(occupied | ~readable):
-                            respond(Code.BUSY)
-                        with m.Elif(request.length != CHECK.size):
-                            respond(Code.LENGTH)
-                        with m.Else():
-                            read(words=0, length=request.length)
-                with m.Else():
-                    respond(Code.COMMAND)
+                        read(words=0, length=request.length)
             with m.State("read"):
                 m.d.comb += [self.o_read.valid.eq(1), restart.eq(self.o_read.payload.words)]
                 with m.If(self.o_read.ready):
@@ -358,14 +346,14 @@ class Terminal(wiring.Component):
                 with m.Elif(late):
                     respond(Code.TIMEOUT)
             with m.State("infer"):
-                with m.If(late):
+                with m.If(~waiting):
+                    m.d.sync += has_result.eq(fitted)
+                    respond(Code.LARGE)
+                    with m.If(fitted):
+                        m.next = "read reply"
+                with m.Elif(late):
                     m.d.sync += [waiting.eq(0), unmeasured.eq(0)]
                     respond(Code.TIMEOUT)
-                with m.Elif(self.i_y.valid & self.i_y.payload.last):
-                    m.d.sync += [waiting.eq(0), has_result.eq(y_fits)]
-                    respond(Code.LARGE)
-                    with m.If(y_fits):
-                        m.next = "read reply"
             with m.State("read reply"):
                 m.d.comb += reply.i_read.valid.eq(1)
                 respond(Code.OK, Body.RESULT)
@@ -392,3 +380,58 @@ class Terminal(wiring.Component):
                     m.next = "idle"
 
         return m
+
+    def _judge(
+        self,
+        m: Module,
+        wanted: dict[Command, Signal],
+        *,
+        sound: Signal,
+        nothing: Signal,
+        image: Signal,
+        whole_x: Signal,
+        occupied: Signal,
+        readable: Signal,
+        has_result: Signal,
+    ) -> Signal:
+        """Say what is wrong with a request, or ``OK``, a cycle later."""
+        request, status = self.i.payload, self.status
+        verdict = Signal.like(request.code)
+
+        def refuse(code: Code | Value) -> None:
+            m.d.sync += verdict.eq(code)
+
+        m.d.sync += verdict.eq(Code.OK)
+        with m.If(~sound):
+            refuse(request.code)
+        with m.Elif(wanted[Command.STATUS]):
+            with m.If(~nothing):
+                refuse(Code.LENGTH)
+        with m.Elif(wanted[Command.LOAD]):
+            with m.If(~image):
+                refuse(Code.LENGTH)
+            with m.Elif(~readable):
+                refuse(Code.BUSY)
+        with m.Elif(wanted[Command.INFER]):
+            with m.If(~status.loaded):
+                refuse(Code.PROGRAM)
+            with m.Elif(occupied | ~readable):
+                refuse(Code.BUSY)
+            with m.Elif(~whole_x | nothing):
+                refuse(Code.LENGTH)
+        with m.Elif(wanted[Command.READ]):
+            with m.If(~nothing):
+                refuse(Code.LENGTH)
+            with m.Elif(~has_result):
+                refuse(Code.RESULT)
+        if self.checked:
+            with m.Elif(wanted[Command.CHECK]):
+                with m.If(~status.loaded):
+                    refuse(Code.PROGRAM)
+                with m.Elif(occupied | ~readable):
+                    refuse(Code.BUSY)
+                with m.Elif(request.length != CHECK.size):
+                    refuse(Code.LENGTH)
+        with m.Else():
+            refuse(Code.COMMAND)
+        return verdict

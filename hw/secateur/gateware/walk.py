@@ -147,10 +147,10 @@ class Walker(wiring.Component):
         take = Signal()
         m.d.comb += [
             there.eq(Mux(job.hidden, self.hidden_there, self.x_there)),
-            take.eq(under_way & there & self.room),
             self.read_hidden.eq(job.hidden),
-            self.take_x.eq(take & ~job.hidden),
-            self.take_hidden.eq(take & job.hidden),
+            self.take_x.eq(under_way & self.room & ~job.hidden & self.x_there),
+            self.take_hidden.eq(under_way & self.room & job.hidden & self.hidden_there),
+            take.eq(self.take_x | self.take_hidden),
             self.column.eq(job.column),
             self.done.eq(~under_way),
             self.waiting.eq(under_way & ~there),

@@ -43,7 +43,7 @@ def build() -> Harness:
         ~loader.commit | (~refused & (loader.error == LoadError.NONE)),
     )
     h.claim("loading or refused or done", ~(loader.loading & (loader.error != LoadError.NONE)))
-    answered = h.late(loader.committed)
+    answered = h.late(h.late(loader.committed))
     h.claim("commit is held", ~h.late(loader.commit) | answered | loader.commit)
     return h
 
