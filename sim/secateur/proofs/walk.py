@@ -83,8 +83,8 @@ CLAIMS = (
             ),
             Fault(
                 "walk",
-                "take.eq(under_way & there & self.room)",
-                "take.eq(under_way & there)",
+                "under_way & self.room & job.hidden & self.hidden_there",
+                "under_way & job.hidden & self.hidden_there",
                 "takes what there is",
             ),
             Fault(

@@ -61,7 +61,7 @@ class Pool(wiring.Component):
     """
 
     #: Moves from rows to the window's.
-    LATENCY = 3
+    LATENCY = 4
 
     average: Signal
     shift: Signal
@@ -90,7 +90,6 @@ class Pool(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes, kept = self.spec.drain_lanes, kept_layout(self.spec)
-        shape = kept.elem_shape
         m.submodules.running = running = memory.Memory(
             shape=Shape.cast(kept),
             depth=pool_depth(self.spec),
@@ -98,31 +97,39 @@ class Pool(wiring.Component):
             attrs={"ram_style": "distributed"},
         )
         read, write = running.read_port(domain="comb"), running.write_port()
+        index = Signal.like(self.index)  # in cycle 1
 
-        # Cycle 0: what there is of the window. The rows of a position are more than a cycle apart
-        # from those of the next one, unless there is a single one: that is read as written.
-        sums = Signal(kept)
-        before = data.View(kept, read.data)
-        m.d.comb += [read.addr.eq(self.index), write.addr.eq(self.index)]
-        for lane in range(lanes):
-            value = Signal(shape, name=f"value_{lane}")
-            old = before[lane]
-            bits = self.i[lane]
-            m.d.comb += [
-                value.eq(Cat(bits, bits[-1] & self.output_signed).as_signed()),
-                sums[lane].eq(value),
+        # Cycle 0: what there is of the window. Rows that come a cycle after those that they go
+        # with, as the only ones of a position do, find them in a register.
+        value = Signal.like(self.i)
+        kept_before = Signal(kept)
+        whole = Signal(kept)
+        valid, first, same = Signal(), Signal(), Signal()
+        m.d.comb += [read.addr.eq(self.index), write.addr.eq(index)]
+        with m.If(self.move):
+            m.d.sync += [
+                *(value.eq(self.i), valid.eq(self.valid), first.eq(self.first)),
+                *(index.eq(self.index), same.eq(valid & (self.index == index))),
+                Value.cast(kept_before).eq(read.data),
             ]
-            with m.If(~self.first):
+
+        # Cycle 1: with them.
+        sums = Signal(kept)
+        for lane in range(lanes):
+            old = Mux(same, whole[lane], kept_before[lane])
+            sign = value[lane][-1] & self.output_signed
+            extended = Cat(value[lane], sign).as_signed()
+            m.d.comb += sums[lane].eq(extended)
+            with m.If(~first):
                 m.d.comb += sums[lane].eq(
-                    Mux(self.average, old + value, Mux(old > value, old, value))
+                    Mux(self.average, old + extended, Mux(old > extended, old, extended))
                 )
         m.d.comb += [
             write.data.eq(sums),
-            write.en.eq(self.valid & self.move),
+            write.en.eq(valid & self.move),
         ]
 
-        # Cycle 1: rounded; cycle 2: divided.
-        whole = Signal(kept)
+        # Cycle 2: rounded; cycle 3: divided.
         rounded = Signal(kept)
         half = Signal(AVERAGE_BITS)
         m.d.sync += half.eq((1 << self.shift) >> 1)
