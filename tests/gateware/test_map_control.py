@@ -288,6 +288,31 @@ def test_a_check_between_two_inputs() -> None:
     run(spec, [table(spec, 2, 1)] * 2, body, loaded=True, checked=True)
 
 
+def test_a_program_comes_as_a_check_ends() -> None:
+    """In any cycle around the one in which the next x begins: one of them is first."""
+    spec = spec_of()
+    first = set()
+
+    async def body(bench: Bench) -> None:
+        bench.x = 1
+        for wait in range(8):
+            await bench.ready()
+            bench.check = True
+            await bench.until(lambda: bench.ctx.get(bench.dut.checking))
+            bench.offered = 1
+            await bench.until(lambda: not bench.check)
+            await bench.step(wait)
+            begun = bench.inferences
+            bench.commit = True
+            # `Bench` asserts that no x has begun until all is cleared.
+            await bench.until(lambda: not bench.commit)
+            first.add(bench.inferences - begun)
+            await bench.until(lambda begun=begun: bench.inferences == begun + 1)
+
+    run(spec, [table(spec, 1, 1)] * 2, body, loaded=True, checked=True)
+    assert first == {0, 1}
+
+
 @pytest.mark.parametrize("codebook_bits", [0, 2])
 def test_reset(codebook_bits: int) -> None:
     """Everything is cleared again; the program in use and its bank stay."""

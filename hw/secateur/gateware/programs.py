@@ -206,11 +206,13 @@ class ProgramControl(wiring.Component):
                     m.d.comb += self.checking.eq(1)
                     with m.If(self.checked):
                         m.next = "checked"
-                # `quiet` is two cycles late: what comes next must not take that of the check for
-                # its own while an x begins.
+                # `exchange` is three cycles late: what comes next must not take the quiet of the
+                # check for its own while an x begins.
                 with m.State("checked"):
                     m.next = "open"
                 with m.State("open"):
+                    m.next = "opened"
+                with m.State("opened"):
                     m.next = "run"
 
             # The layer table says how long x and y are.
