@@ -103,7 +103,7 @@ class Bench(ProgramBench):
     def __init__(
         self, ctx: Any, dut: Control, tables: list[Any], reset: Signal, seed: int, pace: Pace
     ) -> None:
-        self.pace, self.hold = pace, Hold()
+        self.pace, self.hold, self.cycle = pace, Hold(), 0
         super().__init__(ctx, dut, tables, reset, seed)
 
     def restart(self) -> None:

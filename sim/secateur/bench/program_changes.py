@@ -50,7 +50,6 @@ class ProgramBench(ABC):
         self.ctx, self.dut, self.spec = ctx, dut, dut.spec
         self.tables, self.reset_signal, self.rng = tables, reset, random.Random(seed)
         self.begin = self.commit = self.check = False
-        self.cycle = 0
         self.restart()
 
     def restart(self) -> None:
