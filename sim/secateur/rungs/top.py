@@ -18,7 +18,14 @@ from secateur.hard_cells import hard_cells
 from secateur.netlist import count_cells, write_netlist
 from secateur.protocol import PAYLOAD_RANGE, check_payload
 from secateur.rungs.engine import require_simulator
-from secateur.rungs.netlist import ECP5, ICE40UP, LOOSE, choose_device, name_cells, require_yosys
+from secateur.rungs.netlist import (
+    ECP5,
+    ICE40UP,
+    NETLIST_ARGUMENTS,
+    choose_device,
+    name_cells,
+    require_yosys,
+)
 from secateur.rungs.rung import NotRunError
 from secateur.technology import PORTABLE
 
@@ -96,7 +103,7 @@ def _top(subject: Subject, *, devices: Sequence[str]) -> dict[str, int]:
         return (work / "sent").read_bytes()
 
     plain = sent(top(PORTABLE), "verilog")
-    found = sent([netlist], "netlist", LOOSE)
+    found = sent([netlist], "netlist", NETLIST_ARGUMENTS)
     if found != plain:
         pairs = zip(found, plain, strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
