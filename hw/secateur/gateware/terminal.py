@@ -209,7 +209,7 @@ class Terminal(wiring.Component):
         for name in ("error", "program"):
             m.d.comb += responder.status[name].eq(status[name])
 
-        # What decides about a request, two cycles before it does.
+        # What decides about a request, a cycle before it does.
         sound = Signal()
         commands = [Command.STATUS, Command.LOAD, Command.INFER, Command.READ]
         if self.checked:
@@ -230,17 +230,6 @@ class Terminal(wiring.Component):
             occupied.eq(status.busy | status.committing | self.o_x.valid),
             readable.eq(self.o_read.ready),
         ]
-        verdict = self._judge(
-            m,
-            wanted,
-            sound=sound,
-            nothing=nothing,
-            image=image,
-            whole_x=whole_x,
-            occupied=occupied,
-            readable=readable,
-            has_result=has_result,
-        )
         byte = Signal(8)  # of the offset
         place = Signal(2)
         follows = Signal()
@@ -255,6 +244,9 @@ class Terminal(wiring.Component):
         def respond(code: Code | Value, body: Body = Body.NONE) -> None:
             m.d.sync += [response.head.code.eq(code), response.body.eq(body)]
             m.next = "respond"
+
+        def refuse(code: Code | Value) -> None:
+            m.d.sync += response.head.code.eq(code)
 
         def read(*, words: int, length: Value) -> None:
             """Read the payload, which is known to be idle."""
@@ -276,10 +268,44 @@ class Terminal(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "judge"
             with m.State("judge"):
+                m.d.sync += response.head.code.eq(Code.OK)
+                with m.If(~sound):
+                    refuse(request.code)
+                with m.Elif(wanted[Command.STATUS]):
+                    with m.If(~nothing):
+                        refuse(Code.LENGTH)
+                with m.Elif(wanted[Command.LOAD]):
+                    with m.If(~image):
+                        refuse(Code.LENGTH)
+                    with m.Elif(~readable):
+                        refuse(Code.BUSY)
+                with m.Elif(wanted[Command.INFER]):
+                    with m.If(~status.loaded):
+                        refuse(Code.PROGRAM)
+                    with m.Elif(occupied | ~readable):
+                        refuse(Code.BUSY)
+                    with m.Elif(~whole_x | nothing):
+                        refuse(Code.LENGTH)
+                with m.Elif(wanted[Command.READ]):
+                    with m.If(~nothing):
+                        refuse(Code.LENGTH)
+                    with m.Elif(~has_result):
+                        refuse(Code.RESULT)
+                if self.checked:
+                    with m.Elif(wanted[Command.CHECK]):
+                        with m.If(~status.loaded):
+                            refuse(Code.PROGRAM)
+                        with m.Elif(occupied | ~readable):
+                            refuse(Code.BUSY)
+                        with m.Elif(request.length != CHECK.size):
+                            refuse(Code.LENGTH)
+                with m.Else():
+                    refuse(Code.COMMAND)
                 m.next = "decide"
             with m.State("decide"):
-                with m.If(verdict != Code.OK):
-                    respond(verdict)
+                m.d.sync += response.body.eq(Body.NONE)
+                with m.If(response.head.code != Code.OK):
+                    m.next = "respond"
                 with m.Elif(wanted[Command.STATUS]):
                     respond(Code.OK, Body.STATUS)
                 with m.Elif(wanted[Command.LOAD]):
@@ -380,58 +406,3 @@ class Terminal(wiring.Component):
                     m.next = "idle"
 
         return m
-
-    def _judge(
-        self,
-        m: Module,
-        wanted: dict[Command, Signal],
-        *,
-        sound: Signal,
-        nothing: Signal,
-        image: Signal,
-        whole_x: Signal,
-        occupied: Signal,
-        readable: Signal,
-        has_result: Signal,
-    ) -> Signal:
-        """Say what is wrong with a request, or ``OK``, a cycle later."""
-        request, status = self.i.payload, self.status
-        verdict = Signal.like(request.code)
-
-        def refuse(code: Code | Value) -> None:
-            m.d.sync += verdict.eq(code)
-
-        m.d.sync += verdict.eq(Code.OK)
-        with m.If(~sound):
-            refuse(request.code)
-        with m.Elif(wanted[Command.STATUS]):
-            with m.If(~nothing):
-                refuse(Code.LENGTH)
-        with m.Elif(wanted[Command.LOAD]):
-            with m.If(~image):
-                refuse(Code.LENGTH)
-            with m.Elif(~readable):
-                refuse(Code.BUSY)
-        with m.Elif(wanted[Command.INFER]):
-            with m.If(~status.loaded):
-                refuse(Code.PROGRAM)
-            with m.Elif(occupied | ~readable):
-                refuse(Code.BUSY)
-            with m.Elif(~whole_x | nothing):
-                refuse(Code.LENGTH)
-        with m.Elif(wanted[Command.READ]):
-            with m.If(~nothing):
-                refuse(Code.LENGTH)
-            with m.Elif(~has_result):
-                refuse(Code.RESULT)
-        if self.checked:
-            with m.Elif(wanted[Command.CHECK]):
-                with m.If(~status.loaded):
-                    refuse(Code.PROGRAM)
-                with m.Elif(occupied | ~readable):
-                    refuse(Code.BUSY)
-                with m.Elif(request.length != CHECK.size):
-                    refuse(Code.LENGTH)
-        with m.Else():
-            refuse(Code.COMMAND)
-        return verdict
