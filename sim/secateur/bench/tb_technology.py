@@ -16,7 +16,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
 #: Cycles of random traffic, and cycles from operands or addresses to results.
-CYCLES, LATENCY = 2000, 2
+CYCLES, LATENCY = 3000, 2
 
 
 def cases(kind: str) -> list[dict[str, Any]]:
