@@ -13,6 +13,7 @@ from secateur.bench.networks import random_inputs, random_network
 from secateur.encode import encode, fit
 from secateur.engine import EngineSpec
 from secateur.gateware.top import Top
+from secateur.verilog import to_verilog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,11 +57,15 @@ def test_check(
         encode(network, spec).save(tmp_path / f"{index}.sct")
         x = random_inputs(index, network, 4)
         np.savez(tmp_path / f"{index}.npz", x=x, y=network.compute(x))
+    top = Top(spec, clock=CLOCK, baud=CLOCK // DIVISOR, max_payload=256, checked=True)
+    source = tmp_path / "dut.v"
+    source.write_text(to_verilog(top, "dut"))
+    visible = tmp_path / "visible.vlt"
+    visible.write_text('`verilator_config\npublic_flat_rw -module "*.weights" -var "memory"\n')
     passed = cosimulate(
-        Top(spec, clock=CLOCK, baud=CLOCK // DIVISOR, max_payload=256, checked=True),
+        [visible, source],
         testbench="secateur.bench.tb_check",
         build_dir=tmp_path / "simulation",
-        arguments=["--public-flat-rw"],  # the memories, too
         cache=pytestconfig.rootpath / "build/cosim",
         env={"JOB": str(tmp_path), "DIVISOR": str(DIVISOR)},
     )

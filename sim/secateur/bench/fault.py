@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "planted", "replaced"]
 
-#: The method that describes a component's circuit.
-ELABORATE = "elaborate"
-
 
 def replaced(text: str, old: str, new: str, *, where: str) -> str:
     """Put ``new`` in the place of ``old``, which stands in the text of ``where`` exactly once.
@@ -49,7 +46,7 @@ class Fault:
     module : str
         Name of the module under ``secateur.gateware``.
     old : str
-        Text that stands in it exactly once, within a component's ``elaborate``.
+        Text that stands in it exactly once, within a method of a component, but ``__init__``.
     new : str
         Text instead of it.
     breaks : str
@@ -75,18 +72,20 @@ def planted(fault: Fault) -> Iterator[None]:
     text = replaced(inspect.getsource(module), fault.old, fault.new, where=fault.module)
     faulty = types.ModuleType(module.__name__)
     exec(compile(text, f"{module.__file__} with a fault", "exec"), vars(faulty))
-    healthy = {
-        one: vars(one)[ELABORATE]
+    healthy = [
+        (one, name, method)
         for one in vars(module).values()
         if isinstance(one, type)
         and issubclass(one, Component)
         and one.__module__ == module.__name__
-    }
+        for name, method in vars(one).items()
+        if isinstance(method, types.FunctionType) and name != "__init__"
+    ]
     assert healthy, f"{fault.module} has no component"
-    for one in healthy:
-        setattr(one, ELABORATE, vars(vars(faulty)[one.__name__])[ELABORATE])
+    for one, name, _ in healthy:
+        setattr(one, name, vars(vars(faulty)[one.__name__])[name])
     try:
         yield
     finally:
-        for one, elaborate in healthy.items():
-            setattr(one, ELABORATE, elaborate)
+        for one, name, method in healthy:
+            setattr(one, name, method)

@@ -1,0 +1,204 @@
+"""Programs change, and weights are checked, while nothing else runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import TYPE_CHECKING
+
+from amaranth.hdl import Array, Signal, Value
+
+from secateur.bench.fault import Fault
+from secateur.bench.formal import Claim
+from secateur.bench.harness import Harness
+from secateur.gateware.control import Control
+from secateur.gateware.maps.control import MapControl
+from secateur.proofs.sizes import MAPS, SPEC
+
+if TYPE_CHECKING:
+    from secateur.engine import EngineSpec
+
+__all__ = ["CLAIMS"]
+
+
+def requests(h: Harness) -> Signal:
+    """Images and checks come at any time, and wait; return the first word of an x.
+
+    It comes, at any time, in the cycle after one in which it may begin.
+    """
+    control = h.component
+    ends = h.late(control.commit) & ~h.late(control.committed)
+    h.assume("an image waits until it is committed", ~ends | control.commit)
+    ends = h.late(control.begin) & ~h.late(control.begun)
+    h.assume("an image waits until it may begin", ~ends | control.begin)
+    begun = Signal()
+    with h.m.If(control.begin & control.begun):
+        h.m.d.sync += begun.eq(1)
+    with h.m.Elif(control.committed):
+        h.m.d.sync += begun.eq(0)
+    h.assume("an image is written before it is complete", ~control.commit | begun | h.late(begun))
+    h.assume("one image after the other", ~(control.commit & control.begin))
+    ends = h.late(control.check) & ~h.late(control.checking & control.checked)
+    h.assume("a check waits until it is done", ~ends | control.check)
+    begins = h.free("x_begins")
+    h.assume("x begins when it may", ~begins | h.late(control.x_open))
+    return begins
+
+
+def claims(h: Harness, busy: Value) -> None:
+    """Claim what holds while an x is there, or may be, or an inference is under way."""
+    control = h.component
+    idle = ~(busy | h.late(control.x_open))
+    h.show("idle", idle)
+    h.claim("committed while nothing runs", ~control.committed | idle)
+    h.claim("cleared while nothing runs", ~control.clear | idle)
+    h.claim("checked while nothing runs", ~control.checking | idle)
+    h.claim("no change during a check", ~(control.checking & (control.committed | control.clear)))
+    if control.spec.banks == 1:
+        h.claim("written while nothing runs", ~(control.begin & control.begun) | idle)
+
+
+def layers(h: Harness) -> None:
+    """Let a layer's end be the same whenever it is read, in each of the banks."""
+    control = h.component
+    spec = control.spec
+    ends = h.constant("ends", spec.layer_depth * 2)
+    read = h.late(h.late(Value.cast(control.layer_address)))
+    bank = h.late(h.late(control.bank))
+    last = Array(ends)[read + bank * spec.layer_depth]
+    h.assume("layers end where they end", control.layer.last == last)
+
+
+def of_control(spec: EngineSpec) -> Harness:
+    """Let the walker and the drain take as long as they like."""
+    control = Control(spec, loaded=True, checked=True)
+    h = Harness(control)
+    layers(h)
+    begins = requests(h)
+    # Every x of which a word is there, and whether the last of them is incomplete.
+    there = Signal(range(spec.activation_depth + 1))
+    coming = Signal()
+    completes, taken = h.free("x_completes"), h.free("x_taken")
+    h.assume("one x after the other", ~begins | ~coming)
+    h.assume("x that has begun", ~completes | coming | begins)
+    h.assume("there is room", ~begins | (there != spec.activation_depth))
+    # What the walker walks.
+    walks, walks_x = Signal(), Signal()
+    walked = h.free("walked")
+    h.assume("walks what it walks", ~walked | walks)
+    h.assume("x is taken when it is walked", taken == (walked & walks_x))
+    h.assume("x is taken when it is complete", ~taken | (there > coming))
+    h.m.d.sync += [
+        coming.eq((coming | begins) & ~completes),
+        there.eq(there + begins - taken),
+    ]
+    h.m.d.comb += [
+        control.x_begun.eq(there != 0),
+        control.x_complete.eq(h.late(completes)),
+        control.walk_done.eq(~walks),
+    ]
+    with h.m.If(control.walk_start):
+        h.m.d.sync += [walks.eq(1), walks_x.eq(~control.walk_job.hidden)]
+    with h.m.Elif(walked):
+        h.m.d.sync += walks.eq(0)
+    h.show("x_there", there)
+    # A drain ends once; inferences from their first walk to the end of their last drain.
+    drains = Signal()
+    h.assume("a drain ends once", ~control.drain_done | drains)
+    with h.m.If(control.drain_start):
+        h.m.d.sync += drains.eq(1)
+    with h.m.Elif(control.drain_done):
+        h.m.d.sync += drains.eq(0)
+    under_way = Signal(range(spec.jobs + 2))
+    launched = control.walk_start & ~control.walk_job.hidden
+    landed = control.drain_done & control.drain_layer.last
+    h.m.d.sync += under_way.eq(under_way + launched - landed)
+    h.show("under_way", under_way)
+    # Products are stored once they are walked.
+    bits, open_ = Signal(spec.jobs), Signal(spec.jobs)
+    stored = h.free("stored", spec.jobs)
+    tag = Signal.like(control.walk_job.tag)
+    with h.m.If(control.walk_start):
+        h.m.d.sync += tag.eq(control.walk_job.tag)
+    h.assume("jobs that were walked are stored", (stored & ~open_) == 0)
+    h.m.d.sync += [
+        bits.eq(bits ^ stored),
+        open_.eq((open_ | ((walked & walks) << tag)[: spec.jobs]) & ~stored),
+    ]
+    h.m.d.comb += [control.all_ones.eq(bits), control.all_zeros.eq(~bits)]
+    claims(h, (there != 0) | walks | (under_way != 0))
+    return h
+
+
+def of_map_control(spec: EngineSpec) -> Harness:
+    """Let a layer take as long as it likes."""
+    control = MapControl(spec, loaded=True, checked=True)
+    h = Harness(control)
+    begins = requests(h)
+    coming = Signal()
+    completes = h.free("x_completes")
+    complete = h.late(completes)
+    h.assume("one x after the other", ~begins | ~(coming | complete | h.late(complete)))
+    h.assume("x that has begun", ~completes | coming | begins)
+    h.m.d.sync += coming.eq((coming | begins) & ~completes)
+    h.m.d.comb += [control.x_begun.eq(coming | complete), control.x_complete.eq(complete)]
+
+    done = Signal(init=1)
+    ends = h.free("layer_ends")
+    with h.m.If(control.start):
+        h.m.d.sync += done.eq(0)
+    with h.m.Elif(ends):
+        h.m.d.sync += done.eq(1)
+    h.m.d.comb += control.done.eq(done)
+
+    # From the end of its x to that of its last layer.
+    runs = Signal()
+    last = Signal()
+    started = h.late(control.start)
+    with h.m.If(complete):
+        h.m.d.sync += runs.eq(1)
+    with h.m.Elif(started):
+        h.m.d.sync += last.eq(control.current.last)
+    with h.m.Elif(runs & last & done):
+        h.m.d.sync += [runs.eq(0), last.eq(0)]
+    h.show("runs", runs)
+    h.claim("a layer starts when the one before is done", ~control.start | (done & runs & ~last))
+    number = Signal.like(control.number)
+    h.m.d.sync += number.eq(number + control.start)
+    with h.m.If(~runs):
+        h.m.d.sync += number.eq(0)
+    h.claim("layers in turn", ~control.start | (control.number == number))
+    claims(h, coming | complete | runs)
+    return h
+
+
+#: What is changed in engines of one bank and of two.
+FAULTS = {
+    1: (
+        Fault("programs", "idle & ~self.x_begun &", "idle &", "written while nothing runs"),
+        Fault(
+            "programs",
+            "self.check & quiet & self.ready & ~waits",
+            "self.check & self.ready & ~waits",
+            "checked while nothing runs",
+        ),
+    ),
+    2: (
+        Fault("programs", "closed & shut)", "closed)", "committed while nothing runs"),
+        Fault("programs", 'm.next = "opened"', 'm.next = "run"', "committed while nothing runs"),
+    ),
+}
+CLAIMS = tuple(
+    Claim(
+        name=f"programs of {kind}, {banks} bank{'s' * (banks > 1)}",
+        size=f"{spec.layer_depth} layers",
+        make=partial(build, dataclasses.replace(spec, banks=banks)),
+        cycles=cycles,
+        faults=faults,
+    )
+    for kind, build, spec, cycles in (
+        ("Control", of_control, dataclasses.replace(SPEC, row_depth=2), 30),
+        ("MapControl", of_map_control, MAPS, None),
+    )
+    for banks, faults in FAULTS.items()
+)
