@@ -25,8 +25,9 @@ demo: $(SETUP)  ## the whole way on real data: train, prune, quantise, encode, s
 reproduce: $(SETUP)  ## the paper's tables and figures on MNIST into docs/results.md: half an hour
 	$(BIN)/python benchmarks/reproduce/reproduce.py --docs docs
 
+# The processes have all cores: threads of PyTorch would only get in each other's way.
 test: $(SETUP)  ## all tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # The ladder says how long each rung takes, and pytest the slowest tests of each folder.
 verify-all: $(SETUP)  ## every check that takes long, and how long: ladder with proofs, simulators, netlists
