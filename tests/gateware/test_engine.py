@@ -95,8 +95,8 @@ def test_random_networks(seed: int) -> None:
 
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_each_queue_fills_alone(lanes: int) -> None:
-    """One PE after the other has all entries of many columns: its queue holds the others up."""
-    pes, rows_each, block = 4, 4, 20
+    """One PE after the other has all entries of many columns: it holds others up, and ends last."""
+    pes, rows_each, block = 4, 8, 20
     groups = pes // lanes
     weights = np.zeros((groups * rows_each, pes * block), dtype=np.int64)
     rng = np.random.default_rng(1)
@@ -123,7 +123,7 @@ def test_each_queue_fills_alone(lanes: int) -> None:
     order = np.array(pair.program.output_order).reshape(rows_each, groups) % groups
     assert (order == order[0]).all()
     assert sorted(order[0]) == [*range(groups)]
-    x = rng.integers(1, 128, (3, pes * block)) * rng.choice((-1, 1), (3, pes * block))
+    x = rng.integers(1, 128, (5, pes * block)) * rng.choice((-1, 1), (5, pes * block))
     held_up = 0
 
     async def body(s: Session) -> None:
