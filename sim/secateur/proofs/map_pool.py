@@ -74,8 +74,8 @@ CLAIMS = tuple(
                 Fault("maps.pool", "old > extended", "old < extended", "the window's"),
                 Fault(
                     "maps.pool",
-                    "write.en.eq(valid & self.move)",
-                    "write.en.eq(self.move)",
+                    "write.en.eq(valid)",
+                    "write.en.eq(1)",
                     "the window's",
                 ),
             ),

@@ -114,6 +114,7 @@ def of_control(spec: EngineSpec) -> Harness:
     landed = control.drain_done & control.drain_layer.last
     h.m.d.sync += under_way.eq(under_way + launched - landed)
     h.show("under_way", under_way)
+    h.claim("as many inferences as jobs", under_way <= spec.jobs)
     # Products are stored once they are walked.
     bits, open_ = Signal(spec.jobs), Signal(spec.jobs)
     stored = h.free("stored", spec.jobs)

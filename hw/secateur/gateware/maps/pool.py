@@ -126,7 +126,7 @@ class Pool(wiring.Component):
                 )
         m.d.comb += [
             write.data.eq(sums),
-            write.en.eq(valid & self.move),
+            write.en.eq(valid),  # again while nothing moves
         ]
 
         # Cycle 2: rounded; cycle 3: divided.
