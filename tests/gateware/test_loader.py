@@ -284,6 +284,9 @@ def test_refuses(spec: EngineSpec) -> None:
             # Neither the rest of it nor a good image that is not marked changes that.
             got = await bench.send(good, first=False)
             assert got[:4] == ([], [], error, False)
+            # The next one's first byte does.
+            got = await bench.send(good[:1])
+            assert got[:4] == ([], [], LoadError.NONE, True)
             got = await bench.send(good, source=0.7)
             assert got.writes == expected(spec, good)
             assert got[1:4] == ([crc(good)], LoadError.NONE, False)
