@@ -1,5 +1,6 @@
 """Networks that were learnt from real data, once for all simulations."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def learn(project: Project) -> Network:
 def digits() -> tuple[Network, data.Split]:
     """The network of the example, and its test split."""
     project = Project.load(ROOT / "examples" / "digits.toml")
+    return learn(project), data.require(project.data).test
+
+
+@pytest.fixture(scope="session")
+def digits_cnn() -> tuple[Network, data.Split]:
+    """The network of the convolutional example, learnt in fewer epochs, and its test split."""
+    fields = tomllib.loads((ROOT / "examples" / "digits-cnn.toml").read_text())
+    fields["train"]["epochs"] = 6
+    fields["prune"] |= {"rounds": 1, "epochs": 3}
+    project = Project.model_validate(fields)
     return learn(project), data.require(project.data).test
 
 

@@ -1,4 +1,4 @@
-"""The digits example on the Verilog of engines of several sizes."""
+"""The digits examples on the Verilog of engines of several sizes."""
 
 import dataclasses
 from pathlib import Path
@@ -34,6 +34,21 @@ def test_whole_test_split(digits: tuple[Network, data.Split], pes: int, tmp_path
     for layer in simulation.layers:
         assert layer.cycles == layer.model
         assert len(layer.pe_busy) == pes
+
+
+@pytest.mark.cosim
+def test_convolutional_example(digits_cnn: tuple[Network, data.Split], tmp_path: Path) -> None:
+    """From image to class: every output is the network's, and every cycle the model's."""
+    network, test = digits_cnn[0], digits_cnn[1].head(50)
+    x = network.quantize_input(test.flat)
+    expected = network.compute(x)
+    program = encode(network, fit(network, pes=8))
+    simulation = simulate(program, network, x, folder=tmp_path, cache=CACHE)
+    assert np.array_equal(simulation.y, expected)
+    assert (simulation.outputs, simulation.mismatches) == ((50 + 50 + 32) * 10, 0)
+    assert test.accuracy(simulation.y) == test.accuracy(expected) > 0.8
+    assert simulation.latency.tolist() == simulation.model.tolist()
+    assert [layer.cycles == layer.model for layer in simulation.layers] == [True] * 3
 
 
 def _with_a_weight_negated(network: Network) -> Network:
