@@ -159,7 +159,7 @@ _ECP5 = Family(
 
 
 def _synth_ice40(*, sums: int, comparisons: int, fewest: int) -> str:
-    """Give the commands.
+    """Give Yosys's commands, for few cells or for speed.
 
     There is no distributed RAM: where it is asked for, Yosys would give up. Never -dsp: it deletes
     multipliers (see secateur.technology.ice40). Never -retime: it loses the UART's receiver. A
@@ -168,7 +168,7 @@ def _synth_ice40(*, sums: int, comparisons: int, fewest: int) -> str:
     Parameters
     ----------
     sums, comparisons : int
-        Bits up to which there is no carry chain, which is faster, but whose ends cost logic cells.
+        Bits up to which there is no carry chain. One is faster, but its ends cost logic cells.
     fewest : int
         The fewest flip-flops that get an enable or a reset: no others can stand in their tile.
     """

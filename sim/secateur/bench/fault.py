@@ -46,7 +46,7 @@ class Fault:
     module : str
         Name of the module under ``secateur.gateware``.
     old : str
-        Text that stands in it exactly once, within a method of a component, but ``__init__``.
+        Text that stands in it exactly once, within a method of a component other than ``__init__``.
     new : str
         Text instead of it.
     breaks : str
@@ -82,9 +82,9 @@ def planted(fault: Fault) -> Iterator[None]:
         if isinstance(method, types.FunctionType) and name != "__init__"
     ]
     assert healthy, f"{fault.module} has no component"
-    for one, name, _ in healthy:
-        setattr(one, name, vars(vars(faulty)[one.__name__])[name])
     try:
+        for one, name, _ in healthy:
+            setattr(one, name, vars(vars(faulty)[one.__name__])[name])
         yield
     finally:
         for one, name, method in healthy:

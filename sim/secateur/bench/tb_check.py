@@ -1,6 +1,7 @@
 """cocotb test bench of :class:`secateur.gateware.top.Top` with the check, and bits that flip.
 
-The folder ``JOB`` and ``DIVISOR`` are as in :mod:`secateur.bench.tb_top`. Every memory is visible.
+The folder ``JOB`` and ``DIVISOR`` are as in :mod:`secateur.bench.tb_top`. The memories of the
+weights are visible.
 """
 
 from __future__ import annotations

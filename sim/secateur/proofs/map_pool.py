@@ -27,8 +27,6 @@ def build(*, average: bool) -> Harness:
         h.assume(f"{name} is held", ~h.after_first() | (value == h.late(value)))
     h.assume("halved at most", pool.shift <= average)
     h.assume("one kind", pool.average == average)
-    # It is rounded by a register that does not wait for anything.
-    h.assume("set before the first rows", h.after_first() | ~pool.valid)
 
     followed = h.constant("followed", len(pool.index))
     value = Value.cast(pool.i[0])
@@ -62,7 +60,7 @@ def build(*, average: bool) -> Harness:
 CLAIMS = tuple(
     Claim(
         name=f"pool, {kind}",
-        size=f"activations of {MAPS.activation_width} bits, windows halved at most",
+        size=f"one row of {MAPS.activation_width} bits, windows halved at most",
         make=partial(build, average=kind == "averages"),
         cycles=10,
         faults=faults,

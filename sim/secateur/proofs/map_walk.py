@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
-from amaranth.hdl import Const, Mux, Signal
+from amaranth.hdl import Cat, Const, Mux, Signal
 
 from secateur.bench.fault import Fault
 from secateur.bench.formal import Claim
@@ -20,7 +21,7 @@ NESTED = 2
 ONE_LANE = dataclasses.replace(MAPS, pes=1, lanes=1)
 
 
-def build() -> Harness:
+def build(*, passes: bool) -> Harness:
     """Layers begin while the one before is done and drained; sets are freed at any time."""
     walker = MapWalker(ONE_LANE)
     h = Harness(walker)
@@ -31,12 +32,15 @@ def build() -> Harness:
     held = Signal()
     with h.m.If(walker.start):
         h.m.d.sync += held.eq(1)
-    h.assume(
-        "a layer is held", ~held | walker.start | (layer.as_value() == h.late(layer.as_value()))
-    )
+    changes = h.late(layer.as_value()) != layer.as_value()
+    idle = ~held | walker.start | h.late(walker.done & ~walker.start)
+    h.assume("a layer is held", ~changes | idle)
 
     for loop in range(NESTED, LOOPS):
         h.assume(f"loop {loop} has one iteration", layer[f"count{loop}"] == 0)
+
+    if not passes:
+        h.assume("a position has one word", layer.source_words <= 1)
 
     # The iteration of each loop at the position that is next, or none; the words left of the
     # position before.
@@ -71,12 +75,15 @@ def build() -> Harness:
     h.claim("goes on", first | (walker.take == walker.room))
     h.claim("a set is used once", ~begins | (used != ONE_LANE.tags))
     h.claim("at its patch", ~begins | (walker.patch == patch))
-    h.claim("stays at its patch", ~walker.take | first | (walker.patch == h.late(walker.patch)))
+    h.claim("stays at its patch", first | (walker.patch == h.late(walker.patch)))
     read = Signal.like(walker.offset)  # the next word of a position
     with h.m.If(walker.take):
         h.m.d.sync += read.eq(Mux(first, layer.column_base, read) + 1)
     h.claim("word by word", ~walker.take | (walker.offset == Mux(first, layer.column_base, read)))
     h.claim("done when all are taken", ~walker.done | (first & ~follows) | ~held)
+
+    if not passes:
+        return h
 
     # Beside its activations, and what is passed.
     column = walker.offset
@@ -96,7 +103,8 @@ def build() -> Harness:
             & (visit.first == what[1])
             & (visit.end == what[2])
             & (visit.active == (value != 0))
-            & (visit.value[: len(value)] == value)
+            & (visit.value == Cat(value, value[-1] & h.late(layer.input_signed)).as_signed())
+            & (visit.base == h.late(layer.weight_base))
         ),
     )
     return h
@@ -104,16 +112,25 @@ def build() -> Harness:
 
 CLAIMS = (
     Claim(
-        name="maps' walker",
-        size=f"{NESTED} loops of up to {1 << ONE_LANE.address_width} iterations",
-        make=build,
-        cycles=14,
+        name="maps' walker, positions",
+        size=f"{NESTED} loops, of one word",
+        make=partial(build, passes=False),
+        cycles=20,
         faults=(
             Fault(
                 "maps.walk", "begin.eq(known & (free != 0)", "begin.eq(known", "a set is used once"
             ),
             Fault("maps.walk", "chooses & ~loops.ends.all()", "chooses", "takes what there is"),
+        ),
+    ),
+    Claim(
+        name="maps' walker, words",
+        size=f"{NESTED} loops, of up to 7 words",
+        make=partial(build, passes=True),
+        cycles=16,
+        faults=(
             Fault("maps.walk", "tag.eq(tag + 1),", "tag.eq(0),", "passed as it is"),
+            Fault("maps.walk", "read[0].end.eq(last)", "read[0].end.eq(first)", "passed as it is"),
         ),
     ),
 )

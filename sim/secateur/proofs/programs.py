@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from amaranth.hdl import Array, Signal, Value
+from amaranth.hdl import Array, Mux, Signal, Value
 
 from secateur.bench.fault import Fault
 from secateur.bench.formal import Claim
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["CLAIMS"]
 
 
-def requests(h: Harness) -> Signal:
-    """Images and checks come at any time, and wait; return the first word of an x.
+def requests(h: Harness) -> tuple[Signal, Signal]:
+    """Let images and checks come at any time, and wait.
 
-    It comes, at any time, in the cycle after one in which it may begin.
+    Returns
+    -------
+    tuple of Signal
+        Whether the first word of an x comes, at any time at which it may; whether an image is
+        written.
     """
     control = h.component
     ends = h.late(control.commit) & ~h.late(control.committed)
@@ -42,10 +46,10 @@ def requests(h: Harness) -> Signal:
     h.assume("a check waits until it is done", ~ends | control.check)
     begins = h.free("x_begins")
     h.assume("x begins when it may", ~begins | h.late(control.x_open))
-    return begins
+    return begins, begun
 
 
-def claims(h: Harness, busy: Value) -> None:
+def claims(h: Harness, busy: Value, begun: Signal) -> None:
     """Claim what holds while an x is there, or may be, or an inference is under way."""
     control = h.component
     idle = ~(busy | h.late(control.x_open))
@@ -53,16 +57,19 @@ def claims(h: Harness, busy: Value) -> None:
     h.claim("committed while nothing runs", ~control.committed | idle)
     h.claim("cleared while nothing runs", ~control.clear | idle)
     h.claim("checked while nothing runs", ~control.checking | idle)
-    h.claim("no change during a check", ~(control.checking & (control.committed | control.clear)))
     if control.spec.banks == 1:
-        h.claim("written while nothing runs", ~(control.begin & control.begun) | idle)
+        h.claim("written while nothing runs", ~begun | idle)
 
 
-def layers(h: Harness) -> None:
-    """Let a layer's end be the same whenever it is read, in each of the banks."""
+def layers(h: Harness, begun: Signal) -> None:
+    """Let a layer's end be the same whenever it is read, in each of the banks, until written."""
     control = h.component
     spec = control.spec
-    ends = h.constant("ends", spec.layer_depth * 2)
+    ends = h.free("ends", spec.layer_depth * 2)
+    in_use = Mux(control.bank, ~0 << spec.layer_depth, (1 << spec.layer_depth) - 1)
+    written = begun if spec.banks == 1 else 0
+    changes = h.after_first() & (((ends ^ h.late(ends)) & in_use) != 0)
+    h.assume("the program in use stays", ~changes | written)
     read = h.late(h.late(Value.cast(control.layer_address)))
     bank = h.late(h.late(control.bank))
     last = Array(ends)[read + bank * spec.layer_depth]
@@ -73,8 +80,8 @@ def of_control(spec: EngineSpec) -> Harness:
     """Let the walker and the drain take as long as they like."""
     control = Control(spec, loaded=True, checked=True)
     h = Harness(control)
-    layers(h)
-    begins = requests(h)
+    begins, begun = requests(h)
+    layers(h, begun)
     # Every x of which a word is there, and whether the last of them is incomplete.
     there = Signal(range(spec.activation_depth + 1))
     coming = Signal()
@@ -102,16 +109,17 @@ def of_control(spec: EngineSpec) -> Harness:
     with h.m.Elif(walked):
         h.m.d.sync += walks.eq(0)
     h.show("x_there", there)
-    # A drain ends once; inferences from their first walk to the end of their last drain.
-    drains = Signal()
-    h.assume("a drain ends once", ~control.drain_done | drains)
+    # Inferences from their first walk to the end of their last drain.
+    drained = Signal(init=1)
+    drain_ends = h.free("drain_ends")
     with h.m.If(control.drain_start):
-        h.m.d.sync += drains.eq(1)
-    with h.m.Elif(control.drain_done):
-        h.m.d.sync += drains.eq(0)
+        h.m.d.sync += drained.eq(0)
+    with h.m.Elif(drain_ends):
+        h.m.d.sync += drained.eq(1)
+    h.m.d.comb += control.drain_done.eq(drained)
     under_way = Signal(range(spec.jobs + 2))
     launched = control.walk_start & ~control.walk_job.hidden
-    landed = control.drain_done & control.drain_layer.last
+    landed = ~drained & drain_ends & control.drain_layer.last
     h.m.d.sync += under_way.eq(under_way + launched - landed)
     h.show("under_way", under_way)
     h.claim("as many inferences as jobs", under_way <= spec.jobs)
@@ -127,7 +135,7 @@ def of_control(spec: EngineSpec) -> Harness:
         open_.eq((open_ | ((walked & walks) << tag)[: spec.jobs]) & ~stored),
     ]
     h.m.d.comb += [control.all_ones.eq(bits), control.all_zeros.eq(~bits)]
-    claims(h, (there != 0) | walks | (under_way != 0))
+    claims(h, (there != 0) | walks | (under_way != 0), begun)
     return h
 
 
@@ -135,7 +143,7 @@ def of_map_control(spec: EngineSpec) -> Harness:
     """Let a layer take as long as it likes."""
     control = MapControl(spec, loaded=True, checked=True)
     h = Harness(control)
-    begins = requests(h)
+    begins, begun = requests(h)
     coming = Signal()
     completes = h.free("x_completes")
     complete = h.late(completes)
@@ -169,37 +177,68 @@ def of_map_control(spec: EngineSpec) -> Harness:
     with h.m.If(~runs):
         h.m.d.sync += number.eq(0)
     h.claim("layers in turn", ~control.start | (control.number == number))
-    claims(h, coming | complete | runs)
+    h.claim("no x while it runs", ~(runs & control.x_open))
+    claims(h, coming | complete | runs, begun)
     return h
 
 
-#: What is changed in engines of one bank and of two.
-FAULTS = {
-    1: (
-        Fault("programs", "idle & ~self.x_begun &", "idle &", "written while nothing runs"),
-        Fault(
-            "programs",
-            "self.check & quiet & self.ready & ~waits",
-            "self.check & self.ready & ~waits",
-            "checked while nothing runs",
-        ),
-    ),
-    2: (
-        Fault("programs", "closed & shut)", "closed)", "committed while nothing runs"),
-        Fault("programs", 'm.next = "opened"', 'm.next = "run"', "committed while nothing runs"),
-    ),
-}
-CLAIMS = tuple(
-    Claim(
-        name=f"programs of {kind}, {banks} bank{'s' * (banks > 1)}",
-        size=f"{spec.layer_depth} layers",
-        make=partial(build, dataclasses.replace(spec, banks=banks)),
+COMMITTED, CHECKED = "committed while nothing runs", "checked while nothing runs"
+X = "idle & ~self.x_begun &", "idle &"
+WANTED = "self.check & quiet & self.ready & ~waits", "self.check & self.ready & ~waits"
+SHUT = "closed & shut)", "closed)"
+OPENED = 'm.next = "opened"', 'm.next = "run"'
+LANDED = "landed.eq(self.drain_layer.last)", "landed.eq(1)"
+TURN = "[self.number.eq(0), takes.eq(1)]", "takes.eq(1)"
+
+
+def claim(
+    kind: str, build: Any, spec: EngineSpec, *, cycles: int | None, faults: tuple[Fault, ...]
+) -> Claim:
+    """Make the claim of a control."""
+    return Claim(
+        name=f"programs of {kind}, {spec.banks} bank{'s' * (spec.banks > 1)}",
+        size=f"{spec.layer_depth} layers, {spec.jobs} job{'s' * (spec.jobs > 1)}",
+        make=partial(build, spec),
         cycles=cycles,
         faults=faults,
     )
-    for kind, build, spec, cycles in (
-        ("Control", of_control, dataclasses.replace(SPEC, row_depth=2), 30),
-        ("MapControl", of_map_control, MAPS, None),
-    )
-    for banks, faults in FAULTS.items()
+
+
+#: Two jobs have so many states that programs change behind an inference of one layer only in the
+#: cycles that can be looked at; one job, behind one of two layers.
+TWO_JOBS = dataclasses.replace(SPEC, row_depth=2, banks=2)
+ONE_JOB = dataclasses.replace(TWO_JOBS, banks=1, jobs=1)
+TWO_BANKS = dataclasses.replace(MAPS, banks=2)
+CLAIMS = (
+    claim(
+        "Control",
+        of_control,
+        ONE_JOB,
+        cycles=40,
+        faults=(Fault("programs", *X, CHECKED), Fault("control", *LANDED, CHECKED)),
+    ),
+    claim(
+        "Control",
+        of_control,
+        TWO_JOBS,
+        cycles=30,
+        faults=(Fault("programs", *SHUT, COMMITTED), Fault("programs", *OPENED, COMMITTED)),
+    ),
+    claim(
+        "MapControl",
+        of_map_control,
+        MAPS,
+        cycles=None,
+        faults=(
+            Fault("programs", *WANTED, CHECKED),
+            Fault("maps.control", *TURN, "layers in turn"),
+        ),
+    ),
+    claim(
+        "MapControl",
+        of_map_control,
+        TWO_BANKS,
+        cycles=None,
+        faults=(Fault("programs", *SHUT, COMMITTED), Fault("programs", *OPENED, COMMITTED)),
+    ),
 )
