@@ -65,16 +65,20 @@ class SideBySide(wiring.Component):
         rng = random.Random(5)
         self.memories, self.multipliers = {}, {}
         self.cases: dict[str, list[dict[str, Any]]] = {"memories": [], "multipliers": []}
+        made = set()
         for technology in TECHNOLOGIES:
-            for depth, banks, width, filled in MEMORIES:
-                init = [rng.getrandbits(width) for _ in range(filled)]
-                self._add(technology, "memory", depth, banks, width, init)
+            if technology.memory not in made:  # not once more where two have the same
+                for depth, banks, width, filled in MEMORIES:
+                    init = [rng.getrandbits(width) for _ in range(filled)]
+                    self._add(technology, "memory", depth, banks, width, init)
             for depth, banks, width in LARGE:
                 self._add(technology, "large_memory", depth, banks, width, [])
-            for a, b in MULTIPLIERS:
-                name = f"{technology.name}_{a}_by_{b}"
-                self.multipliers[name] = technology.multiplier(a, b)
-                self.cases["multipliers"].append({"name": name, "a": a, "b": b})
+            if technology.multiplier not in made:
+                for a, b in MULTIPLIERS:
+                    name = f"{technology.name}_{a}_by_{b}"
+                    self.multipliers[name] = technology.multiplier(a, b)
+                    self.cases["multipliers"].append({"name": name, "a": a, "b": b})
+            made |= {technology.memory, technology.multiplier}
         super().__init__({
             **{name: In(20) for name in ("read_address", "write_address")},
             "read_enable": In(1),
