@@ -46,7 +46,6 @@ class _Fast(Verilator):
     def _driver(self, toplevel: str, folder: Path) -> list[str | Path]:
         main = folder / "main.cpp"
         main.write_text((files("secateur.bench") / "fast.cpp").read_text("utf-8"), "utf-8")
-        # In files of this size two compilers are at work at once, and none needs much memory.
         return ["-O3", "--x-assign", "fast", "--x-initial", "fast", main]
 
 

@@ -76,11 +76,13 @@ class Harness:
         self.m.d.comb += shown.eq(value)
         self.ports[name] = shown
 
-    def late(self, value: Value, init: int = 0) -> Signal:
-        """Return the value of the cycle before; in the first one, ``init``."""
-        register = Signal(value.shape(), init=init)
-        self.m.d.sync += register.eq(value)
-        return register
+    def late(self, value: Value, cycles: int = 1, *, init: int = 0) -> Value:
+        """Return the value of so many cycles before; in the first ones, ``init``."""
+        for _ in range(cycles):
+            register = Signal(value.shape(), init=init)
+            self.m.d.sync += register.eq(value)
+            value = register
+        return value
 
     def after_first(self) -> Signal:
         """Return zero in the first cycle and one in the others."""

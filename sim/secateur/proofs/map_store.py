@@ -60,21 +60,16 @@ def build(*, contents: bool) -> Harness:
         h.m.d.sync += [kept.eq(written.word_select(lane, len(kept))), known.eq(1)]
     h.show("kept", kept)
 
-    def late(value: Value, cycles: int) -> Value:
-        for _ in range(cycles):
-            value = h.late(value)
-        return value
-
     # Where each lane reads: known with the offsets. What is kept a cycle later, when the banks take
     # their addresses, and is not written then, comes.
-    patch = late(store.patch, TO_OFFSETS)
+    patch = h.late(store.patch, TO_OFFSETS)
     for number in range(lanes):
         place = Value.cast(store.offsets[f"word{number}"] << lane_bits) + patch + number
         reads = h.late(place[: len(followed)] == followed) & known & ~hit
         rest = MapStore.LATENCY - TO_BANKS
         h.claim(
             f"lane {number} reads as written",
-            ~late(reads, rest) | (store.word[number] == late(kept, rest)),
+            ~h.late(reads, rest) | (store.word[number] == h.late(kept, rest)),
         )
     return h
 

@@ -86,13 +86,10 @@ def build(*, passes: bool) -> Harness:
         return h
 
     # Beside its activations, and what is passed.
-    column = walker.offset
-    for _ in range(MapWalker.GATHER):
-        column = h.late(column)
-    h.claim("its counts behind it", walker.column == column)
-    taken, what = walker.take, [Mux(first, tag, (tag - 1)[: len(tag)]), first, last]
-    for _ in range(MapWalker.LATENCY):
-        taken, what = h.late(taken), [h.late(value) for value in what]
+    h.claim("its counts behind it", walker.column == h.late(walker.offset, MapWalker.GATHER))
+    taken = h.late(walker.take, MapWalker.LATENCY)
+    what = [Mux(first, tag, (tag - 1)[: len(tag)]), first, last]
+    what = [h.late(value, MapWalker.LATENCY) for value in what]
     value, visit = h.late(walker.word[0]), walker.o[0]
     h.claim("passed once", walker.visit == taken)
     h.claim(

@@ -70,8 +70,8 @@ def layers(h: Harness, begun: Signal) -> None:
     written = begun if spec.banks == 1 else 0
     changes = h.after_first() & (((ends ^ h.late(ends)) & in_use) != 0)
     h.assume("the program in use stays", ~changes | written)
-    read = h.late(h.late(Value.cast(control.layer_address)))
-    bank = h.late(h.late(control.bank))
+    read = h.late(Value.cast(control.layer_address), 2)
+    bank = h.late(control.bank, 2)
     last = Array(ends)[read + bank * spec.layer_depth]
     h.assume("layers end where they end", control.layer.last == last)
 
@@ -183,12 +183,11 @@ def of_map_control(spec: EngineSpec) -> Harness:
 
 
 COMMITTED, CHECKED = "committed while nothing runs", "checked while nothing runs"
-X = "idle & ~self.x_begun &", "idle &"
-WANTED = "self.check & quiet & self.ready & ~waits", "self.check & self.ready & ~waits"
-SHUT = "closed & shut)", "closed)"
-OPENED = 'm.next = "opened"', 'm.next = "run"'
-LANDED = "landed.eq(self.drain_layer.last)", "landed.eq(1)"
-TURN = "[self.number.eq(0), takes.eq(1)]", "takes.eq(1)"
+#: A change that comes in the cycles in which an x may still begin.
+TOO_EARLY = (
+    Fault("programs", "closed & shut)", "closed)", COMMITTED),
+    Fault("programs", 'm.next = "opened"', 'm.next = "run"', COMMITTED),
+)
 
 
 def claim(
@@ -215,14 +214,17 @@ CLAIMS = (
         of_control,
         ONE_JOB,
         cycles=40,
-        faults=(Fault("programs", *X, CHECKED), Fault("control", *LANDED, CHECKED)),
+        faults=(
+            Fault("programs", "idle & ~self.x_begun &", "idle &", CHECKED),
+            Fault("control", "landed.eq(self.drain_layer.last)", "landed.eq(1)", CHECKED),
+        ),
     ),
     claim(
         "Control",
         of_control,
         TWO_JOBS,
         cycles=30,
-        faults=(Fault("programs", *SHUT, COMMITTED), Fault("programs", *OPENED, COMMITTED)),
+        faults=TOO_EARLY,
     ),
     claim(
         "MapControl",
@@ -230,8 +232,15 @@ CLAIMS = (
         MAPS,
         cycles=None,
         faults=(
-            Fault("programs", *WANTED, CHECKED),
-            Fault("maps.control", *TURN, "layers in turn"),
+            Fault(
+                "programs",
+                "self.check & quiet & self.ready & ~waits",
+                "self.check & self.ready & ~waits",
+                CHECKED,
+            ),
+            Fault(
+                "maps.control", "[self.number.eq(0), takes.eq(1)]", "takes.eq(1)", "layers in turn"
+            ),
         ),
     ),
     claim(
@@ -239,6 +248,6 @@ CLAIMS = (
         of_map_control,
         TWO_BANKS,
         cycles=None,
-        faults=(Fault("programs", *SHUT, COMMITTED), Fault("programs", *OPENED, COMMITTED)),
+        faults=TOO_EARLY,
     ),
 )

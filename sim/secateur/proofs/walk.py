@@ -45,9 +45,8 @@ def build() -> Harness:
     h.claim("its counts beside it", ~takes | (walker.column == passed))
 
     # What is passed, `LATENCY` cycles later.
-    taken, what = takes, [tag, first, base, left == 1]
-    for _ in range(Walker.LATENCY):
-        taken, what = h.late(taken), [h.late(value) for value in what]
+    taken = h.late(takes, Walker.LATENCY)
+    what = [h.late(value, Walker.LATENCY) for value in (tag, first, base, left == 1)]
     value = h.late(walker.word[0])
     visit = walker.o[0]
     h.claim("passed once", walker.visit == taken)
