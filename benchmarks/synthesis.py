@@ -170,7 +170,16 @@ def measure(
     folder: Path,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Synthesise a part of a case, or find it synthesised; place and route it with each seed."""
+    """Synthesise a part of a case, or find it synthesised; place and route it with each seed.
+
+    A seed with which it cannot be placed or routed has the reason as ``error`` in place of figures,
+    and is tried again the next time.
+
+    Raises
+    ------
+    CheckFailedError
+        If Yosys fails, cells are missing, or the seed with the median has no figures.
+    """
     device = case.device
     family = device.family
     tell("generating")
@@ -192,7 +201,11 @@ def measure(
         if not kept.exists():
             synthesised(files, device, work, tell)
             tell(f"place and route, seed {seed}")
-            routed = place_and_route(device, [seed], options, folder=work)[seed]
+            try:
+                routed = place_and_route(device, [seed], options, folder=work)[seed]
+            except CheckFailedError as error:
+                rows.append({"seed": seed, "error": str(error)})
+                continue
             (work / f"top-{seed}.config").unlink()
             # None was lost to Yosys.
             check_counts(routed.used, {"dsp": case.spec.pes if device.dsp else 0})

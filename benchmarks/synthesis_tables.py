@@ -8,6 +8,7 @@ from rich.table import Table
 
 from secateur import markdown
 from secateur.checks import clamp, clock_fmax
+from secateur.errors import CheckFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +26,9 @@ NOTE = (
     "chains and, on the iCE40, of flip-flops alone included. RAMW: write ports of distributed RAM, "
     "each of which keeps two further sites from being used; they are not among the LUT4. The parts "
     "array and engine include what folds them onto few pins: see `wrapper`. Fmax is cut to what "
-    "the data sheet allows cells that nextpnr cannot time; nextpnr: before that."
+    "the data sheet allows cells that nextpnr cannot time; nextpnr: before that. seeds: the "
+    "slowest and the fastest, and how many of how many were placed and routed; one that was not "
+    "counts as the slowest."
 )
 HEADINGS = (
     *("case", "part", "LUT4", "RAMW", "FF", "RAM", "DSP", "SPRAM", "LUT4/PE"),
@@ -59,12 +62,22 @@ def figures(report: dict[str, Any], routed: Routed, family: Family) -> dict[str,
 def median(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Give the figures of the seed with the median Fmax, of an even number the slower one.
 
+    A seed without figures counts as the slowest.
+
+    Raises
+    ------
+    CheckFailedError
+        If that seed has none.
+
     Examples
     --------
     >>> median([{"seed": seed, "fmax_mhz": mhz} for seed, mhz in ((1, 90), (2, 70), (3, 80))])
     {'seed': 3, 'fmax_mhz': 80}
     """
-    return dict(sorted(seeds, key=lambda each: each["fmax_mhz"])[(len(seeds) - 1) // 2])
+    found = sorted(seeds, key=lambda each: each.get("fmax_mhz", 0))[(len(seeds) - 1) // 2]
+    if "error" in found:
+        raise CheckFailedError(found["error"])
+    return dict(found)
 
 
 def verdicts(found: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -103,7 +116,7 @@ def row(found: Mapping[str, Any]) -> list[str]:
     if "median" not in found:
         return [*start, "failed", *[""] * (len(HEADINGS) - 5), *end]
     middle = found["median"]
-    mhz = [each["fmax_mhz"] for each in found["seeds"]]
+    mhz = [each["fmax_mhz"] for each in found["seeds"] if "error" not in each]
     clamped = middle["clamped_by"] is not None
     return [
         *start,
@@ -111,7 +124,7 @@ def row(found: Mapping[str, Any]) -> list[str]:
         f"{middle['lut4_per_pe']:.0f}",
         f"{found['wrapper']['lut4']:,}",
         f"{middle['fmax_mhz']:.1f}",
-        f"{min(mhz):.1f} to {max(mhz):.1f}, {len(mhz)}",
+        f"{min(mhz):.1f} to {max(mhz):.1f}, {len(mhz)} of {len(found['seeds'])}",
         f"{middle['nextpnr_mhz']:.1f}" if clamped else "",
         *end,
     ]

@@ -228,8 +228,8 @@ def test_page(tables: ModuleType) -> None:
     failed["aim"] = {"fmax_mhz": 50}
     page = tables.page({"25k-4/top": part(must={"fmax_mhz": 190}), "25k-8/top": failed})
     assert (
-        "| 25k-4 | top | 1,600 | 30 | 700 | 5 | 4 | 0 | 400 | 7 | 181.8 | 170.0 to 190.0, 3 |  | "
-        ">= 190 MHz: NO |  |\n"
+        "| 25k-4 | top | 1,600 | 30 | 700 | 5 | 4 | 0 | 400 | 7 | 181.8 | 170.0 to 190.0, 3 of 3 "
+        "|  | >= 190 MHz: NO |  |\n"
         "| 25k-8 | top | failed |  |  |  |  |  |  |  |  |  |  |  | >= 50 MHz: NO |\n"
     ) in page
     assert "| 25k-4 | top | 5.50 | 2.00 | 3.50 | a.Q | b.D |" in page
@@ -280,6 +280,7 @@ class Tools:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, synthesis: ModuleType) -> None:
         self.calls: list[str] = []
         self.dsp = SMALL.pes
+        self.unplaced: int | None = None
         monkeypatch.setattr(synthesis, "sources", self.sources)
         monkeypatch.setattr(synthesis, "run_yosys", self.yosys)
         monkeypatch.setattr(synthesis, "place_and_route", self.route)
@@ -297,6 +298,8 @@ class Tools:
     ) -> dict[int, Routed]:
         (seed,) = seeds
         self.calls.append(f"seed {seed}")
+        if seed == self.unplaced:
+            raise CheckFailedError("no legal placement")
         (folder / f"top-{seed}.config").write_text("")
         (folder / f"report-{seed}.json").write_text(json.dumps(report(100.0 + seed, ECP5)))
         return {seed: routed(lut=960, ff=700, bram=5, dsp=self.dsp, spram=0)}
@@ -343,6 +346,23 @@ def test_failure_is_kept_for_the_table_and_tried_again(
     tools.dsp = 2
     assert measured(synthesis, tmp_path, [1])["median"]["dsp"] == 2
     assert tools.calls == ["yosys", "seed 1", "seed 1"]
+
+
+def test_a_seed_that_is_not_placed_is_the_slowest(
+    synthesis: ModuleType, tables: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tools = Tools(monkeypatch, synthesis)
+    tools.unplaced = 3
+    found = measured(synthesis, tmp_path, [1, 2, 3])
+    assert found["seeds"][2] == {"seed": 3, "error": "no legal placement"}
+    assert found["median"]["seed"] == 1
+    kinds = {"case": "small", "part": "array", "must": {}, "aim": {}}
+    assert "101.0 to 102.0, 2 of 3" in tables.row(found | kinds)
+    with pytest.raises(CheckFailedError) as caught:
+        measured(synthesis, tmp_path, [1, 3])
+    assert str(caught.value) == "no legal placement"
+    tools.unplaced = None
+    assert measured(synthesis, tmp_path, [1, 2, 3])["median"]["seed"] == 2
 
 
 def test_others_go_on_after_a_failure(synthesis: ModuleType) -> None:
