@@ -6,7 +6,7 @@ named by `--network` is encoded for the engines that are made for it, which fail
 small for it; without it, a top holds no program out of reset, which is initial contents of
 memories. Every part is synthesised
 once, and placed and routed with three seeds; the figures are those of the seed with the median
-Fmax.
+Fmax, for which one that nextpnr refuses counts as the slowest.
 
 - LUT4 is every LUT site in use after packing, whatever it is used for: nextpnr's TRELLIS_COMB with
   those of distributed RAM and carry chains, or ICESTORM_LC, which is a LUT and a flip-flop. Write
@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -172,13 +173,15 @@ def measure(
 ) -> dict[str, Any]:
     """Synthesise a part of a case, or find it synthesised; place and route it with each seed.
 
-    A seed with which it cannot be placed or routed has the reason as ``error`` in place of figures,
-    and is tried again the next time.
+    A seed that nextpnr refuses has the reason as ``error`` in place of figures, and is tried again
+    the next time.
 
     Raises
     ------
+    BadInputError
+        If the engine is too small for the network.
     CheckFailedError
-        If Yosys fails, cells are missing, or the seed with the median has no figures.
+        If a tool fails otherwise, cells are missing, or the seed with the median has no figures.
     """
     device = case.device
     family = device.family
@@ -201,10 +204,14 @@ def measure(
         if not kept.exists():
             synthesised(files, device, work, tell)
             tell(f"place and route, seed {seed}")
+            log = work / f"nextpnr-{seed}.log"
+            log.unlink(missing_ok=True)
             try:
                 routed = place_and_route(device, [seed], options, folder=work)[seed]
-            except CheckFailedError as error:
-                rows.append({"seed": seed, "error": str(error)})
+            except CheckFailedError:
+                if (reason := refusal(log)) is None:
+                    raise
+                rows.append({"seed": seed, "error": reason})
                 continue
             (work / f"top-{seed}.config").unlink()
             # None was lost to Yosys.
@@ -222,6 +229,13 @@ def measure(
         "seeds": rows,
         "median": median(rows),
     }
+
+
+def refusal(log: Path) -> str | None:
+    """Find in nextpnr's log why it gave up; nothing where it did not begin or was broken off."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    errors = re.findall(r"^ERROR: *(.+)$", text, re.MULTILINE)
+    return errors[-1] if errors else None
 
 
 def synthesised(

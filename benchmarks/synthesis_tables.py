@@ -27,8 +27,8 @@ NOTE = (
     "each of which keeps two further sites from being used; they are not among the LUT4. The parts "
     "array and engine include what folds them onto few pins: see `wrapper`. Fmax is cut to what "
     "the data sheet allows cells that nextpnr cannot time; nextpnr: before that. seeds: the "
-    "slowest and the fastest, and how many of how many were placed and routed; one that was not "
-    "counts as the slowest."
+    "slowest and the fastest of those that were routed, and how many of how many these are; for "
+    "the median the others count as slower."
 )
 HEADINGS = (
     *("case", "part", "LUT4", "RAMW", "FF", "RAM", "DSP", "SPRAM", "LUT4/PE"),
@@ -62,12 +62,12 @@ def figures(report: dict[str, Any], routed: Routed, family: Family) -> dict[str,
 def median(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Give the figures of the seed with the median Fmax, of an even number the slower one.
 
-    A seed without figures counts as the slowest.
+    One without figures counts as slower than all others.
 
     Raises
     ------
     CheckFailedError
-        If that seed has none.
+        If the seed with the median has none.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def median(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     found = sorted(seeds, key=lambda each: each.get("fmax_mhz", 0))[(len(seeds) - 1) // 2]
     if "error" in found:
-        raise CheckFailedError(found["error"])
+        raise CheckFailedError(f"seed {found['seed']}: {found['error']}")
     return dict(found)
 
 
@@ -151,7 +151,7 @@ def tables(found: Figures) -> dict[str, list[Sequence[str]]]:
 
 
 def flows(found: Figures) -> list[str]:
-    """Say how each device was synthesised and routed, and why some parts were not."""
+    """Say how each device was synthesised and routed, and why some parts or seeds were not."""
     lines = {
         f"{each['device']}: Yosys `{each['synthesis']}`, nextpnr `{' '.join(each['options'])}` "
         f"({', '.join(f'{name} {version}' for name, version in each['tools'].items())})"
@@ -161,6 +161,12 @@ def flows(found: Figures) -> list[str]:
     return [
         *sorted(lines),
         *(f"{name} failed: {each['error']}" for name, each in found.items() if "error" in each),
+        *(
+            f"{name}, seed {seed['seed']}: {seed['error']}"
+            for name, each in found.items()
+            for seed in each.get("seeds", ())
+            if "error" in seed
+        ),
     ]
 
 

@@ -280,7 +280,7 @@ class Tools:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, synthesis: ModuleType) -> None:
         self.calls: list[str] = []
         self.dsp = SMALL.pes
-        self.unplaced: int | None = None
+        self.refused: dict[int, str | None] = {}
         monkeypatch.setattr(synthesis, "sources", self.sources)
         monkeypatch.setattr(synthesis, "run_yosys", self.yosys)
         monkeypatch.setattr(synthesis, "place_and_route", self.route)
@@ -298,8 +298,10 @@ class Tools:
     ) -> dict[int, Routed]:
         (seed,) = seeds
         self.calls.append(f"seed {seed}")
-        if seed == self.unplaced:
-            raise CheckFailedError("no legal placement")
+        if seed in self.refused:
+            if (text := self.refused[seed]) is not None:
+                (folder / f"nextpnr-{seed}.log").write_text(text)
+            raise CheckFailedError("nextpnr ended with exit code 125")
         (folder / f"top-{seed}.config").write_text("")
         (folder / f"report-{seed}.json").write_text(json.dumps(report(100.0 + seed, ECP5)))
         return {seed: routed(lut=960, ff=700, bram=5, dsp=self.dsp, spram=0)}
@@ -348,21 +350,42 @@ def test_failure_is_kept_for_the_table_and_tried_again(
     assert tools.calls == ["yosys", "seed 1", "seed 1"]
 
 
-def test_a_seed_that_is_not_placed_is_the_slowest(
+def test_a_refused_seed_is_the_slowest(
     synthesis: ModuleType, tables: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """And tried again; Yosys is not."""
     tools = Tools(monkeypatch, synthesis)
-    tools.unplaced = 3
+    tools.refused = {3: "Info: packing\nERROR: no legal placement\n1 error\n"}
     found = measured(synthesis, tmp_path, [1, 2, 3])
     assert found["seeds"][2] == {"seed": 3, "error": "no legal placement"}
     assert found["median"]["seed"] == 1
-    kinds = {"case": "small", "part": "array", "must": {}, "aim": {}}
-    assert "101.0 to 102.0, 2 of 3" in tables.row(found | kinds)
+    found |= {"case": "small", "part": "array", "must": {}, "aim": {}}
+    page = tables.page({"small/array": found})
+    assert " 101.0 to 102.0, 2 of 3 " in page
+    assert page.endswith("- small/array, seed 3: no legal placement\n")
     with pytest.raises(CheckFailedError) as caught:
         measured(synthesis, tmp_path, [1, 3])
-    assert str(caught.value) == "no legal placement"
-    tools.unplaced = None
+    assert str(caught.value) == "seed 3: no legal placement"
+    tools.refused = {}
     assert measured(synthesis, tmp_path, [1, 2, 3])["median"]["seed"] == 2
+    assert tools.calls == ["yosys", "seed 1", "seed 2", *["seed 3"] * 3]
+
+
+@pytest.mark.parametrize("log", ["Info: packing\n", None])
+def test_another_failure_than_nextpnrs_is_none_of_the_seed(
+    synthesis: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: str | None
+) -> None:
+    """It was broken off, or is not there; what it said the time before does not count."""
+    tools = Tools(monkeypatch, synthesis)
+    tools.refused = {3: "ERROR: no legal placement\n"}
+    measured(synthesis, tmp_path, [1, 2, 3])
+    tools.refused = {3: log}
+    with pytest.raises(CheckFailedError) as caught:
+        measured(synthesis, tmp_path, [1, 2, 3])
+    assert str(caught.value) == "nextpnr ended with exit code 125"
+    tools.refused, tools.dsp = {}, 1
+    with pytest.raises(CheckFailedError, match="2 of dsp"):
+        measured(synthesis, tmp_path, [1, 2, 3])
 
 
 def test_others_go_on_after_a_failure(synthesis: ModuleType) -> None:
