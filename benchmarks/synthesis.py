@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +48,7 @@ from secateur.errors import BadInputError, CheckFailedError
 from secateur.network import Network
 from secateur.progress import Display
 from secateur.synthesize import check_seeds, place_and_route
-from secateur.toolchain import run_yosys, tool_versions
+from secateur.toolchain import printed_error, run_yosys, tool_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -209,7 +208,9 @@ def measure(
             try:
                 routed = place_and_route(device, [seed], options, folder=work)[seed]
             except CheckFailedError:
-                if (reason := refusal(log)) is None:
+                # Not there, or without an error, where it could not begin or was broken off.
+                reason = printed_error(log.read_text(errors="replace")) if log.exists() else None
+                if reason is None:
                     raise
                 rows.append({"seed": seed, "error": reason})
                 continue
@@ -229,13 +230,6 @@ def measure(
         "seeds": rows,
         "median": median(rows),
     }
-
-
-def refusal(log: Path) -> str | None:
-    """Find in nextpnr's log why it gave up; nothing where it did not begin or was broken off."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    errors = re.findall(r"^ERROR: *(.+)$", text, re.MULTILINE)
-    return errors[-1] if errors else None
 
 
 def synthesised(

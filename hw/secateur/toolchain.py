@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from secateur.device import Family
 
-__all__ = ["find_tool", "run_tool", "run_yosys", "tool_versions", "yosys_share"]
+__all__ = ["find_tool", "printed_error", "run_tool", "run_yosys", "tool_versions", "yosys_share"]
 
 #: The wheel that each tool comes from.
 WHEELS = {
@@ -117,17 +117,25 @@ def run_tool(
         if not (folder / file).is_file() or not (folder / file).stat().st_size
     ]
     if status or missing:
-        errors = re.findall(r"^ERROR: *(.+)$", text, re.MULTILINE)
-        if errors:
-            reason = errors[-1].strip().rstrip(".")
-        elif status:
-            reason = "it printed no error"
-        else:
-            reason = f"it did not write {', '.join(missing)}"
+        reason = printed_error(text)
+        if reason is None:
+            reason = "it printed no error" if status else f"it did not write {', '.join(missing)}"
         raise CheckFailedError(
             f"{name} ended with exit code {status}: {reason}; the log is {folder / log}"
         )
     return text
+
+
+def printed_error(log: str) -> str | None:
+    r"""Find the last error that Yosys or nextpnr printed, without its full stop, if any.
+
+    Examples
+    --------
+    >>> printed_error("Info: packing\nERROR: no legal placement.\n1 error\n")
+    'no legal placement'
+    """
+    errors = re.findall(r"^ERROR: *(.+)$", log, re.MULTILINE)
+    return errors[-1].strip().rstrip(".") if errors else None
 
 
 #: Commands of Yosys by the extension of what they write.
