@@ -202,6 +202,8 @@ def lenet_rows(lenets: Figures) -> Iterable[list[str]]:
         engine = f"{spec.pes} PEs"
         if spec.queue_depth != EngineSpec.queue_depth:
             engine += f", queues of {spec.queue_depth}"
+        if spec.jobs != 4:  # as all others have it
+            engine += f", {spec.jobs} jobs"
         if spec.accumulator_memories == 1:
             engine += ", 1 memory"
         yield [f"{each['rate']}x, {percent(each['error'], 2)}", engine, *measured(each)]

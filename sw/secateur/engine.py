@@ -31,7 +31,7 @@ RANGES = {
     "bias_depth": (2, 1 << 16),
     "layer_depth": (2, 64),
     "banks": (1, 2),
-    "jobs": (1, 4),
+    "jobs": (1, 8),
     "accumulator_memories": (1, 4),
     "positions": (0, 16),
 }

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from secateur.dataset import Split
     from secateur.network import Network
 
+pytestmark = [pytest.mark.cosim, pytest.mark.long]
+
 CACHE = Path(__file__).resolve().parents[2] / "build" / "cosim"
 
 
@@ -31,7 +33,6 @@ def subject(digits: tuple[Network, Split], tmp_path: Path) -> Subject:
     )
 
 
-@pytest.mark.cosim
 def test_digits(subject: Subject) -> None:
     assert on_ice40up(subject) == {
         **{"test inputs": 20, "outputs": 3 * 20 * 10, "latencies": 20},
@@ -39,7 +40,6 @@ def test_digits(subject: Subject) -> None:
     }
 
 
-@pytest.mark.cosim
 def test_digits_over_the_wire(subject: Subject) -> None:
     assert top_on_ice40up(subject) == {
         **{"test inputs": 20, "outputs": 20 * 10},

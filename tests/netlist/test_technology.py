@@ -33,20 +33,10 @@ MEMORIES = [
     *((4096, 1, 9, 4096), (4096, 2, 9, 4000), (2048, 2, 5, 2048), (256, 1, 16, 256)),
     *((512, 1, 8, 512), (2048, 1, 2, 2048)),
 ]
-#: Also without initial words, which SPRAM has not, and flip-flops: alone, and
-#: beside one and two blocks; then one, wider than one, and deeper
-#: than one.
-LARGE = [
-    (4, 1, 20),
-    (2, 1, 33),
-    (2, 2, 33),
-    (4, 1, 70),
-    (1024, 1, 12),
-    (2048, 1, 20),
-    (32768, 1, 16),
-    (512, 1, 12),
-    (1024, 2, 12),
-]
+#: Without initial words, and so of flip-flops: alone, and beside one and two blocks; and blocks.
+EMPTY = [(4, 1, 20), (2, 1, 33), (2, 2, 33), (4, 1, 70), (512, 1, 12), (1024, 2, 12)]
+#: Words of SPRAM: in one, wider than one, and deeper than one.
+LARGE = [(1024, 1, 12), (2048, 1, 20), (32768, 1, 16)]
 MULTIPLIERS = [(8, 8), (9, 4), (16, 16), (17, 16), (18, 18), (18, 2), (19, 8)]
 
 
@@ -71,8 +61,11 @@ class SideBySide(wiring.Component):
                 for depth, banks, width, filled in MEMORIES:
                     init = [rng.getrandbits(width) for _ in range(filled)]
                     self._add(technology, "memory", depth, banks, width, init)
-            for depth, banks, width in LARGE:
-                self._add(technology, "large_memory", depth, banks, width, [])
+                for depth, banks, width in EMPTY:
+                    self._add(technology, "memory", depth, banks, width, [])
+            if technology.large_memory is not technology.memory:
+                for depth, banks, width in EMPTY + LARGE:
+                    self._add(technology, "large_memory", depth, banks, width, [])
             if technology.multiplier not in made:
                 for a, b in MULTIPLIERS:
                     name = f"{technology.name}_{a}_by_{b}"
@@ -96,7 +89,7 @@ class SideBySide(wiring.Component):
     def _add(
         self, technology: Any, kind: str, depth: int, banks: int, width: int, init: list[int]
     ) -> None:
-        name = f"{technology.name}_{kind}_{banks}_of_{depth}_by_{width}"
+        name = f"{technology.name}_{kind}_{banks}_of_{depth}_by_{width}_{len(init)}"
         make = getattr(technology, kind)
         self.memories[name] = make(width, depth=depth, banks=banks, init=init)
         cells = make.cells(width, depth=depth, banks=banks, filled=bool(init))

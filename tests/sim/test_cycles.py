@@ -154,13 +154,13 @@ CASES = [
     pytest.param((40, 60, 20), 0.1, {"pes": 8, "lanes": 8, "jobs": 4, **ONE}, id="eight lanes"),
     pytest.param((40, 60, 20), 0.1, {"pes": 12, "lanes": 4, "jobs": 2, **ONE}, id="12 PEs"),
     pytest.param((60, 90, 20, 30), 0.2, {"pes": 16, "jobs": 4, "book": 1, **ONE}, id="16 PEs"),
-    pytest.param((60, 90, 20, 30), 0.2, {"pes": 16, "lanes": 8, "jobs": 4, **TWO}, id="16 by 8"),
+    pytest.param((60, 90, 20, 30), 0.2, {"pes": 16, "lanes": 8, "jobs": 8, **TWO}, id="16 by 8"),
     pytest.param((9, 3, 1), 0.5, {"pes": 8, "lanes": 1, "jobs": 2}, id="more PEs than rows"),
     pytest.param((25, 2, 25), 0.4, {"pes": 4, "lanes": 2, "banks": 1, **ONE}, id="one bank"),
     pytest.param((40, 60, 20), 0.3, {"pes": 4, "jobs": 1, **ONE}, id="one job"),
     pytest.param((60, 9), 0.3, {"pes": 2, "jobs": 4, "activation_depth": 4}, id="x waits"),
     pytest.param((1, 1), 1, {"pes": 1}, id="smallest"),
-    pytest.param((1, 1, 1, 1, 1), 1, {"pes": 1, "jobs": 4}, id="deep"),
+    pytest.param((1, 1, 1, 1, 1), 1, {"pes": 1, "jobs": 8}, id="deep"),
 ]
 
 
