@@ -101,6 +101,14 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return make(request.param, FIRST, tmp_path_factory.mktemp("built") / "synthesis")
 
 
+@pytest.fixture(scope="module")
+def second(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Put the second program into the bitstream."""
+    folder = tmp_path_factory.mktemp("second")
+    reload(built / "placed.zip", SECOND, bitstream=folder / "second.bit", folder=folder)
+    return folder / "second.bit"
+
+
 def unpacked(device: str, bitstream: Path, folder: Path) -> list[str]:
     """Turn a bitstream into the lines of a configuration."""
     (folder / "top.bit").write_bytes(bitstream.read_bytes())
@@ -142,12 +150,13 @@ def cell_words(lines: list[str], places: list[str], depth: int, width: int) -> l
     ]
 
 
-def test_every_word_of_the_bitstream_is_the_programs(built: Path, tmp_path: Path) -> None:
+def test_every_word_of_the_bitstream_is_the_programs(
+    built: Path, second: Path, tmp_path: Path
+) -> None:
     """Read back from the bits, memory by memory, by a reader of its own."""
-    reload(built / "placed.zip", SECOND, bitstream=tmp_path / "second.bit", folder=tmp_path)
     design = PlacedDesign.load(built / "placed.zip")
     technology = find_device(design.device).technology
-    lines = unpacked(design.device, tmp_path / "second.bit", tmp_path)
+    lines = unpacked(design.device, second, tmp_path)
     want = {
         f"pe_{pe}.weights" if kind is Section.WEIGHTS else kind.name.lower(): (
             words(memories(SPEC)[kind].record, fields),
@@ -193,11 +202,10 @@ def test_the_first_program_again(built: Path, tmp_path: Path) -> None:
     assert (tmp_path / "second.bit").read_bytes() != (built / "top.bit").read_bytes()
 
 
-def test_a_build_gives_the_same_bytes(built: Path, tmp_path: Path) -> None:
+def test_a_build_gives_the_same_bytes(built: Path, second: Path, tmp_path: Path) -> None:
     device = PlacedDesign.load(built / "placed.zip").device
-    reload(built / "placed.zip", SECOND, bitstream=tmp_path / "second.bit", folder=tmp_path)
     other = make(device, SECOND, tmp_path / "synthesis")
-    assert (tmp_path / "second.bit").read_bytes() == (other / "top.bit").read_bytes()
+    assert second.read_bytes() == (other / "top.bit").read_bytes()
 
 
 def test_progress_and_what_is_left(built: Path, tmp_path: Path) -> None:
@@ -393,13 +401,12 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(command(), [str(argument) for argument in arguments])
 
 
-def test_command(built: Path, tmp_path: Path) -> None:
+def test_command(built: Path, second: Path, tmp_path: Path) -> None:
     SECOND.save(tmp_path / "second.sct")
     out = tmp_path / "new/program.bit"
     result = call("program", "--weights", tmp_path / "second.sct", "--from", built, "-o", out)
     assert (result.exit_code, result.stdout) == (0, f"{out}\n")
-    reload(built / "placed.zip", SECOND, bitstream=tmp_path / "other.bit", folder=tmp_path)
-    assert out.read_bytes() == (tmp_path / "other.bit").read_bytes()
+    assert out.read_bytes() == second.read_bytes()
     assert [path.name for path in out.parent.iterdir()] == ["program.bit"]
 
 

@@ -90,6 +90,7 @@ CODED_MAPS = random_convolutional_network(
             {"banks": 1, "weight_depth": 1024, "positions": 4},
             {"dsp": 2, "bram": 16, "spram": 2},
             id="ice40up positions",
+            marks=pytest.mark.long,
         ),
     ],
 )
