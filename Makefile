@@ -26,7 +26,7 @@ reproduce: $(SETUP)  ## the paper's tables and figures on MNIST into docs/result
 	$(BIN)/python benchmarks/reproduce/reproduce.py --docs docs
 
 # The processes have all cores: threads of PyTorch would only get in each other's way.
-test: $(SETUP)  ## the tests, without three long simulations that `make verify-all` runs
+test: $(SETUP)  ## the tests, without the longest simulations, which `make verify-all` runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not long' -n auto --maxprocesses 4 --dist worksteal
 
 # The ladder says how long each rung takes, and pytest the slowest tests of each folder.

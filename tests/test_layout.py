@@ -1,6 +1,7 @@
 """The rules of the layout that no tool enforces."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -34,6 +35,13 @@ def test_no_name_in_two_roots() -> None:
     names = [name for name in names if name != "py"]  # py.typed
     twice = sorted({n for n in names if names.count(n) > 1})
     assert not twice, f"secateur.{twice} is in two folders; the first on sys.path hides the other"
+
+
+def test_long_tests_are_where_verify_all_runs_them() -> None:
+    long = {p.parent for p in (ROOT / "tests").rglob("*.py") if "pytest.mark.long" in p.read_text()}
+    run = re.search(r"for part in (.+);", (ROOT / "Makefile").read_text())
+    assert run is not None
+    assert long - {ROOT / "tests"} == {ROOT / "tests" / part for part in run[1].split()}
 
 
 @pytest.mark.parametrize("root", ROOTS)

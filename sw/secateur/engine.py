@@ -194,6 +194,11 @@ class EngineSpec:
                 f"positions must be at most half of row_depth ({self.row_depth}), "
                 f"not {self.positions!r}"
             )
+        if self.activation_depth < self.jobs:
+            raise BadInputError(
+                f"activation_depth must be at least jobs ({self.jobs}), a word for the output of "
+                f"each, not {self.activation_depth!r}"
+            )
         if self.accumulator_memories > self.tags:
             name = "positions" if self.positions else "jobs"
             raise BadInputError(

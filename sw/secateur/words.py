@@ -72,7 +72,7 @@ class Words:
             "row_depth": max(place.accumulators),
             "count_width": max(int(s.counts.max()) for s in self.streams).bit_length(),
             "column_depth": sum(place.source_words),
-            "activation_depth": spec.jobs * max(place.rows_words[:-1], default=0),
+            "activation_depth": spec.jobs * max(place.rows_words[:-1], default=1),
             "bias_depth": sum(place.rows_words) * spec.lanes // spec.drain_lanes,
             "layer_depth": len(place.layers),
             **(self._map_needs() if spec.positions else {}),

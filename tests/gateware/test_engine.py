@@ -73,7 +73,7 @@ def test_random_networks(seed: int) -> None:
         index_width=rng.choice((1, 2, 4)),
         queue_depth=rng.choice((4, 11)),
         lanes=rng.choice([lanes for lanes in (1, 2, 4, 8) if pes % lanes == 0]),
-        jobs=(jobs := rng.choice((1, 2, 4))),
+        jobs=(jobs := rng.choice((1, 4, 8))),
         accumulator_memories=min(jobs, rng.choice((1, 2))),
     )
     pair = Pair(network, encode(network, spec))
@@ -436,7 +436,7 @@ def test_a_program_comes_as_an_x_begins() -> None:
     assert by_new == sorted(by_new)
 
 
-@pytest.mark.parametrize("jobs", [1, 2, 4])
+@pytest.mark.parametrize("jobs", [1, 4, 8])
 @pytest.mark.parametrize("lengths", [(6, 4), (6, 5, 4), (6, 5, 4, 7)])
 def test_y_held_up(lengths: tuple[int, ...], jobs: int) -> None:
     """Inferences wait with y and for their tags, inputs in the memory; no other is taken."""

@@ -33,8 +33,12 @@ MEMORIES = [
     *((4096, 1, 9, 4096), (4096, 2, 9, 4000), (2048, 2, 5, 2048), (256, 1, 16, 256)),
     *((512, 1, 8, 512), (2048, 1, 2, 2048)),
 ]
-#: Without initial words, and so of flip-flops: alone, and beside one and two blocks; and blocks.
-EMPTY = [(4, 1, 20), (2, 1, 33), (2, 2, 33), (4, 1, 70), (512, 1, 12), (1024, 2, 12)]
+#: Depth, banks, width of those without initial words. The iCE40's of four words are flip-flops:
+#: alone, and beside one and two blocks; the last is several blocks both ways.
+EMPTY = [
+    *((4, 1, 20), (2, 1, 33), (2, 2, 33), (4, 1, 70)),
+    *((512, 1, 12), (1024, 2, 12), (4096, 1, 18)),
+]
 #: Words of SPRAM: in one, wider than one, and deeper than one.
 LARGE = [(1024, 1, 12), (2048, 1, 20), (32768, 1, 16)]
 MULTIPLIERS = [(8, 8), (9, 4), (16, 16), (17, 16), (18, 18), (18, 2), (19, 8)]

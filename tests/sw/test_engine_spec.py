@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from secateur.bench.networks import random_network
+from secateur.encode import fit
 from secateur.engine import POWERS_OF_TWO, RANGES, EngineSpec, default_lanes
 from secateur.errors import BadInputError
 
@@ -55,6 +57,15 @@ def test_a_job_has_no_second_memory() -> None:
     message = "accumulator_memories must be at most jobs (1), not 2"
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         EngineSpec(pes=1, lanes=1, jobs=1, accumulator_memories=2)
+
+
+def test_every_job_has_a_word_of_activations() -> None:
+    message = "activation_depth must be at least jobs (8), a word for the output of each, not 4"
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        EngineSpec(pes=1, lanes=1, jobs=8, activation_depth=4)
+    network = random_network(1, [6, 5], density=0.5)
+    assert fit(network, pes=1, jobs=8).activation_depth == 8
+    assert fit(network, pes=1, jobs=4).activation_depth == 4
 
 
 def test_a_bias_is_no_wider_than_an_accumulator() -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "RESETS", "Coverage", "cover", "run_cases"]
 
 #: One PE, a PE for each group, for each lane, grids of both; direct weights and codebooks; one and
-#: two banks and memories of accumulators; one, two and four jobs; short queues. Accumulators are so
+#: two banks and memories of accumulators; one to eight jobs; short queues. Accumulators are so
 #: narrow that some layer of each engine reaches their bounds.
 ENGINES = {
     "1x1 direct": EngineSpec(
@@ -64,7 +64,7 @@ ENGINES = {
         **{"pes": 6, "lanes": 2, "index_width": 4, "entry_width": 7, "weight_width": 5},
         **{"activation_width": 12, "accumulator_width": 20, "bias_width": 20, "queue_depth": 4},
         **{"weight_depth": 64, "count_width": 5, "column_depth": 32, "row_depth": 32},
-        **{"activation_depth": 32, "bias_depth": 64, "layer_depth": 8, "banks": 1, "jobs": 4},
+        **{"activation_depth": 64, "bias_depth": 64, "layer_depth": 8, "banks": 1, "jobs": 8},
     ),
     "2x4 direct": EngineSpec(
         **{"pes": 8, "lanes": 4, "index_width": 1, "entry_width": 17, "weight_width": 16},
