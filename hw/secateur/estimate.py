@@ -31,7 +31,8 @@ __all__ = [
 PAYLOAD_BYTES = 1024
 
 #: LUT4s by feature and family: least squares of relative errors over engines of 1 to 28 PEs
-#: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 4 %.
+#: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 4 %. Those have at
+#: most four jobs; of three with eight it has 4 to 7 % too few.
 LUT_MODELS = {
     "ecp5": {
         "one": 1956.43,
