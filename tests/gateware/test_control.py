@@ -458,7 +458,7 @@ PACES = [
 
 
 @pytest.mark.parametrize("pace", PACES, ids=["none", "all", "x", "walk", "pes", "drain"])
-@pytest.mark.parametrize("jobs", [1, 4, 8])
+@pytest.mark.parametrize("jobs", [1, 2, 4, 8])
 @pytest.mark.parametrize(
     ("layers", "codebook_bits", "fields"),
     [(1, 0, {}), (2, 1, {}), (3, 0, {"index_width": 4, "entry_width": 10}), (4, 3, {})],
@@ -613,7 +613,7 @@ def test_a_table_without_a_last_layer_ends() -> None:
     run(spec, [words, words], body, loaded=True)
 
 
-@pytest.mark.parametrize("jobs", [1, 4, 8])
+@pytest.mark.parametrize("jobs", [1, 2, 4, 8])
 @pytest.mark.parametrize("seed", range(3))
 def test_garbage_does_not_hang(seed: int, jobs: int) -> None:
     """A table of any bits, and one of zeros: what is walked is what was made, and fits."""

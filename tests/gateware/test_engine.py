@@ -436,7 +436,7 @@ def test_a_program_comes_as_an_x_begins() -> None:
     assert by_new == sorted(by_new)
 
 
-@pytest.mark.parametrize("jobs", [1, 4, 8])
+@pytest.mark.parametrize("jobs", [1, 2, 4, 8])
 @pytest.mark.parametrize("lengths", [(6, 4), (6, 5, 4), (6, 5, 4, 7)])
 def test_y_held_up(lengths: tuple[int, ...], jobs: int) -> None:
     """Inferences wait with y and for their tags, inputs in the memory; no other is taken."""

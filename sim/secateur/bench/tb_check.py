@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["flips", "results"]
 
 #: Bits that flip, one after the other, for each program.
-FLIPS = 10
+FLIPS = 20
 
 
 async def flip(dut: Any, pe: int, address: int, bit: int) -> None:
