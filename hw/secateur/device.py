@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from secateur.errors import BadInputError
+from secateur.floorplan import Ecp5Grid
 from secateur.technology import ecp5, ice40, models
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Device:
         What tells ``place_and_route`` the device, its package and its speed grade.
     lut, bram, dsp, spram : int
         4-input look-up tables, block RAMs, multipliers and large single-port RAMs, in pieces.
+    grid : Ecp5Grid or None
+        Rows of hard cells, where those of PEs are given their sites before nextpnr places the rest.
     board : str
         Function that puts an engine on the board, as ``module:function``: from a function that
         makes the top and the clock in MHz to the contents of ``top.il`` and of the pins' file.
@@ -106,6 +109,7 @@ class Device:
     bram: int
     dsp: int
     spram: int = 0
+    grid: Ecp5Grid | None = None
     board: str
 
     @property
@@ -218,7 +222,7 @@ _ICE40UP = Family(**{
 })
 
 
-def _ecp5(size: int, *, lut: int, bram: int, dsp: int) -> Device:
+def _ecp5(size: int, *, lut: int, bram: int, dsp: int, grid: Ecp5Grid | None = None) -> Device:
     return Device(
         name=f"ecp5-{size}k",
         family=_ECP5,
@@ -227,9 +231,16 @@ def _ecp5(size: int, *, lut: int, bram: int, dsp: int) -> Device:
         lut=lut,
         bram=bram,
         dsp=dsp,
+        grid=grid,
         board=f"secateur.board.ulx3s:ulx3s_{size}f",
     )
 
+
+#: The smaller ECP5 has none: with one row of multipliers it was no faster for it.
+_GRID_85 = Ecp5Grid(
+    groups=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114),
+    bands=((10, 22), (34, 46), (58, 70)),
+)
 
 #: Every device by name, the smallest first: an error recommends the first that is large enough.
 DEVICES = {
@@ -257,7 +268,7 @@ DEVICES = {
             board="secateur.board.hx8k_breakout:hx8k_breakout",
         ),
         _ecp5(25, lut=24_288, bram=56, dsp=28),
-        _ecp5(85, lut=83_640, bram=208, dsp=156),
+        _ecp5(85, lut=83_640, bram=208, dsp=156, grid=_GRID_85),
     )
 }
 

@@ -16,6 +16,7 @@ from secateur.checks import check_clock, check_counts, clamp, clock_fmax
 from secateur.device import find_device
 from secateur.errors import BadInputError
 from secateur.estimate import payload_bytes, require
+from secateur.floorplan import assign
 from secateur.gateware.top import Top
 from secateur.gateware.uart import divisor
 from secateur.placed import PlacedDesign, starts_with
@@ -166,6 +167,7 @@ def synthesize(
         clock_mhz=clock_mhz,
         seeds=seeds,
         expected={"bram": expected.bram, "dsp": expected.dsp, "spram": expected.spram},
+        lanes=program.spec.lanes,
         keep=lambda netlist, config: PlacedDesign.of(
             program, device=target, max_payload=payload, netlist=netlist, config=config
         ),
@@ -181,6 +183,7 @@ def build(
     clock_mhz: float,
     seeds: Sequence[int],
     expected: dict[str, int],
+    lanes: int = 1,
     keep: Callable[[str, str], PlacedDesign] | None = None,
     folder: Path,
     progress: Progress,
@@ -196,6 +199,8 @@ def build(
         Makes the component in the domain ``sync`` with the members ``rx``, ``tx`` and ``status``.
     expected : dict of str to int
         Exact number of cells of each kind (``bram``, ``dsp``).
+    lanes : int
+        Of the engine, for :func:`secateur.floorplan.floorplan`.
     keep : callable, optional
         Makes of the routed netlist and the configuration what ``placed.zip`` gets.
     device, clock_mhz, seeds, folder, progress
@@ -207,7 +212,7 @@ def build(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        result = _run(sources, device, clock_mhz, seeds, expected, keep, work, progress)
+        result = _run(sources, device, clock_mhz, seeds, expected, lanes, keep, work, progress)
         text = json.dumps(dataclasses.asdict(result), indent=2) + "\n"
         (work / "synthesis.json").write_text(text)
     except BaseException:
@@ -228,6 +233,7 @@ def _run(
     clock_mhz: float,
     seeds: Sequence[int],
     expected: dict[str, int],
+    lanes: int,
     keep: Callable[[str, str], PlacedDesign] | None,
     work: Path,
     progress: Progress,
@@ -238,6 +244,7 @@ def _run(
         (work / name).write_bytes(text)
     family = device.family
     checks = run_yosys("top", family=family, makes="top.json", folder=work)
+    assign(work / "top.json", device, lanes=lanes)
 
     progress(1, steps, "place and route")
     routed = place_and_route(

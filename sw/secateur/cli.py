@@ -310,7 +310,7 @@ def _import_command() -> click.Command:
         found = import_model(model, check or find_test_data(model), scale=scale)
         checkpoint.save(found.module, output)
         if found.compared:
-            click.echo(f"Outputs agree for {found.compared} inputs", err=True)
+            click.echo(f"Outputs agree, inputs compared: {found.compared}", err=True)
         else:
             click.echo("There are no test data: nothing was compared", err=True)
         click.echo(output)

@@ -368,7 +368,7 @@ def test_given_inputs_and_outputs(tmp_path: Path) -> None:
     run = ["import", str(path), "-o", str(output)]
     result = CliRunner().invoke(command({}), run)
     assert (result.exit_code, result.stdout) == (0, f"{output}\n")
-    assert result.stderr == "Outputs agree for 6 inputs\n"
+    assert result.stderr == "Outputs agree, inputs compared: 6\n"
     assert [*checkpoint.load(output).module.state_dict()] == ["MatMul/0.weight"]
     output.unlink()
 

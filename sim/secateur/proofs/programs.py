@@ -31,10 +31,13 @@ def requests(h: Harness) -> tuple[Signal, Signal]:
         written.
     """
     control = h.component
-    ends = h.late(control.commit) & ~h.late(control.committed)
-    h.assume("an image waits until it is committed", ~ends | control.commit)
-    ends = h.late(control.begin) & ~h.late(control.begun)
-    h.assume("an image waits until it may begin", ~ends | control.begin)
+    held = (
+        ("an image waits until it is committed", control.commit, control.committed),
+        ("an image waits until it may begin", control.begin, control.begun),
+        ("a check waits until it is done", control.check, control.checking & control.checked),
+    )
+    for rule, wants, granted in held:
+        h.assume(rule, wants | ~h.late(wants) | h.late(granted))
     begun = Signal()
     with h.m.If(control.begin & control.begun):
         h.m.d.sync += begun.eq(1)
@@ -42,8 +45,6 @@ def requests(h: Harness) -> tuple[Signal, Signal]:
         h.m.d.sync += begun.eq(0)
     h.assume("an image is written before it is complete", ~control.commit | begun | h.late(begun))
     h.assume("one image after the other", ~(control.commit & control.begin))
-    ends = h.late(control.check) & ~h.late(control.checking & control.checked)
-    h.assume("a check waits until it is done", ~ends | control.check)
     begins = h.free("x_begins")
     h.assume("x begins when it may", ~begins | h.late(control.x_open))
     return begins, begun
