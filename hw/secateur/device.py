@@ -236,7 +236,7 @@ def _ecp5(size: int, *, lut: int, bram: int, dsp: int, grid: Ecp5Grid | None = N
     )
 
 
-#: The smaller ECP5 has none: with one row of multipliers it was no faster for it.
+#: Of the 85F. The 25F, with one row of multipliers, was no faster for one.
 _GRID_85 = Ecp5Grid(
     groups=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114),
     bands=((10, 22), (34, 46), (58, 70)),

@@ -1,8 +1,8 @@
 """Where the multipliers and block RAMs of PEs lie: nextpnr is told before it places the rest.
 
-Its placer begins with all cells in one spot, and gives hard cells their sites once all cells are
-spread: in a large device those of a PE come to lie far from each other. With sites chosen here the
-nets of 64 PEs in an ECP5-85F are half as long, and routed in a tenth of the time (docs/engine.md).
+Its placer begins with all cells close together, and moves hard cells to sites that are free: in a
+large device those of a PE come to lie far from each other. With sites chosen here the nets of 64
+PEs in an ECP5-85F are half as long, and routed in a tenth of the time (docs/engine.md).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import statistics
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,8 +27,8 @@ __all__ = ["Ecp5Grid", "Place", "assign", "floorplan"]
 
 #: A PE, in the name of a cell of a flat netlist.
 PE = re.compile(r"\bpe_(\d+)\.")
-#: Kinds of cells that get a site: multipliers and block RAMs.
-KINDS = _, BLOCK_RAM = "MULT18X18D", "DP16KD"
+#: The kinds of cells that get a site.
+MULTIPLIER, BLOCK_RAM = "MULT18X18D", "DP16KD"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +77,20 @@ class Ecp5Grid:
                 for at in (0, 1, 4, 5)
             ]
             rams = [f"X{x + 2 * at}/Y{lower}/EBR{at}" for x in self.groups for at in range(4)]
-            count = min(len(multipliers), len(rams) // max(block_rams, 1))
-            for index in range(count):
-                x, multiplier = multipliers[index * len(multipliers) // count]
-                own = rams[index * block_rams :][:block_rams]
-                found.append(
-                    Place(x=x, y=(upper + lower) / 2, multiplier=multiplier, block_rams=(*own,))
-                )
+            step = max(block_rams, 1)
+            for first in range(0, len(rams) - step + 1, step):
+                x, multiplier = multipliers[first + (step - 1) // 2]
+                own = (*rams[first : first + block_rams],)
+                place = Place(x=x, y=(upper + lower) / 2, multiplier=multiplier, block_rams=own)
+                found.append(place)
         return found
 
 
 def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[str, str]:
     """Choose sites for the hard cells of PEs.
 
-    The places in the middle are left to the block RAMs of everything else; the PEs lie around
-    them, those of a lane together, since what they get comes from one register.
+    The PEs lie around the middle, where places are left for the block RAMs of everything else.
+    Those of a lane lie together, since what they get comes from one register.
 
     Parameters
     ----------
@@ -103,32 +104,35 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
     Returns
     -------
     dict of str to str
-        Sites, by name of the cell. None where there are more PEs than places: then all is left to
+        Sites, by name of the cell. Empty where there are more PEs than places: then all is left to
         nextpnr.
     """
-    pes: dict[int, list[list[str]]] = {}
+    multipliers: dict[int, list[str]] = defaultdict(list)
+    block_rams: dict[int, list[str]] = defaultdict(list)
     others = 0
-    for name, cell in sorted(cells.items()):
-        if cell in KINDS:
-            if found := PE.search(name):
-                pes.setdefault(int(found[1]), [[], []])[KINDS.index(cell)].append(name)
-            else:
-                others += cell == BLOCK_RAM
-    each = max((len(block_rams) for _, block_rams in pes.values()), default=0)
-    places = grid.places(each)
+    for name, kind in sorted(cells.items()):
+        pe = PE.search(name)
+        if pe and kind == MULTIPLIER:
+            multipliers[int(pe[1])].append(name)
+        elif pe and kind == BLOCK_RAM:
+            block_rams[int(pe[1])].append(name)
+        elif kind == BLOCK_RAM:
+            others += 1
+    most = max(map(len, block_rams.values()), default=0)
+    places = grid.places(most)
+    pes = sorted(multipliers, key=lambda pe: (pe % lanes, pe))
     if len(pes) > len(places):
         return {}
-    middle = [
-        sum(axis) / len(places) for axis in zip(*((at.x, at.y) for at in places), strict=True)
-    ]
+    middle = [statistics.fmean(axis) for axis in zip(*((p.x, p.y) for p in places), strict=True)]
     places.sort(key=lambda place: math.dist((place.x, place.y), middle))
-    free = min(-(-others // max(each, 1)), len(places) - len(pes))
+    # Not so many that the PEs lie at both ends.
+    free = min(math.ceil(others / most), len(pes) // 2, len(places) - len(pes)) if most else 0
     chosen = sorted(places[free : free + len(pes)], key=lambda place: (place.x, place.y))
     sites = {}
-    for pe, place in zip(sorted(pes, key=lambda pe: (pe % lanes, pe)), chosen, strict=True):
-        multipliers, block_rams = pes[pe]
-        sites |= dict(zip(multipliers, [place.multiplier], strict=True))
-        sites |= dict(zip(block_rams, place.block_rams, strict=False))  # another PE may have more
+    for pe, place in zip(pes, chosen, strict=True):
+        # A PE may have fewer block RAMs than another.
+        sites |= zip(multipliers[pe], [place.multiplier], strict=False)
+        sites |= zip(block_rams[pe], place.block_rams, strict=False)
     return sites
 
 

@@ -183,7 +183,7 @@ def build(
     clock_mhz: float,
     seeds: Sequence[int],
     expected: dict[str, int],
-    lanes: int = 1,
+    lanes: int,
     keep: Callable[[str, str], PlacedDesign] | None = None,
     folder: Path,
     progress: Progress,

@@ -24,6 +24,8 @@ from secateur.synthesize import Routed
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from secateur.device import Device
+
 ROOT = Path(__file__).parents[2]
 SMALL = EngineSpec(pes=2, lanes=1, weight_depth=128, column_depth=16)
 #: Of six PEs in two lanes.
@@ -307,16 +309,39 @@ class Tools:
         return {seed: routed(lut=960, ff=700, bram=5, dsp=self.dsp, spram=0)}
 
 
-def measured(synthesis: ModuleType, folder: Path, seeds: list[int], **spec: int) -> dict[str, Any]:
+def measured(
+    synthesis: ModuleType, folder: Path, seeds: list[int], device: str = "ecp5-25k", **spec: int
+) -> dict[str, Any]:
     case = synthesis.Case(
         name="small",
-        device=find_device("ecp5-25k"),
+        device=find_device(device),
         spec=EngineSpec(**SMALL.to_dict() | spec),
         clock_mhz=100,
         must={"fmax_mhz": 90},
     )
     return synthesis.measure(
         case, "array", seeds=seeds, network=None, folder=folder, tell=lambda note: None
+    )
+
+
+def test_sites_are_chosen_once(
+    synthesis: ModuleType,
+    tables: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """After Yosys, for the lanes of the engine; the page says so."""
+    tools = Tools(monkeypatch, synthesis)
+
+    def assign(netlist: Path, device: Device, *, lanes: int) -> None:
+        tools.calls.append(f"{netlist.name} {device.name} {lanes}")
+
+    monkeypatch.setattr(synthesis.floorplan, "assign", assign)
+    found = measured(synthesis, tmp_path, [1, 2], "ecp5-85k", lanes=2)
+    assert tools.calls == ["yosys", "top.json ecp5-85k 2", "seed 1", "seed 2"]
+    (flow,) = tables.flows({"small/array": found})
+    assert "nextpnr `--freq 1`, sites of PEs by secateur.floorplan (yowasp" in flow.replace(
+        "--85k --package CABGA381 --speed 6 ", ""
     )
 
 

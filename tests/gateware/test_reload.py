@@ -87,6 +87,7 @@ def make(device: str, program: Program, folder: Path) -> Path:
         clock_mhz=24 if "ice40" in device else 25,
         seeds=[1],
         expected={},
+        lanes=1,
         keep=lambda netlist, config: PlacedDesign.of(
             program, device=target, max_payload=PAYLOAD, netlist=netlist, config=config
         ),

@@ -68,7 +68,7 @@ class StandIn(wiring.Component):
 
 
 def run(folder: Path, device: str = "ecp5-25k", **changed: Any) -> SynthesisResult:
-    options = {"clock_mhz": 50, "seeds": [1], "expected": CELLS, **changed}
+    options = {"clock_mhz": 50, "seeds": [1], "expected": CELLS, "lanes": 1, **changed}
     return build(
         StandIn,  # pyright: ignore[reportArgumentType] - has the members that a board needs
         device=find_device(device),
