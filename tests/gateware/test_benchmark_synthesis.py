@@ -340,9 +340,8 @@ def test_sites_are_chosen_once(
     found = measured(synthesis, tmp_path, [1, 2], "ecp5-85k", lanes=2)
     assert tools.calls == ["yosys", "top.json ecp5-85k 2", "seed 1", "seed 2"]
     (flow,) = tables.flows({"small/array": found})
-    assert "nextpnr `--freq 1`, sites of PEs by secateur.floorplan (yowasp" in flow.replace(
-        "--85k --package CABGA381 --speed 6 ", ""
-    )
+    options = "--85k --package CABGA381 --speed 6 --freq 1"
+    assert f"nextpnr `{options}`, sites of PEs by secateur.floorplan (yowasp" in flow
 
 
 def test_goes_on_where_it_was_broken_off(
