@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from secateur.errors import BadInputError
 from secateur.floorplan import Ecp5Grid
-from secateur.technology import ecp5, ice40, models
+from secateur.technology import OWN, ecp5, ice40, models
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,9 +130,11 @@ _ECP5 = Family(
     # With the multiplexers that join LUTs (PFUMX, L6MUX21) an engine takes a fifth more of them.
     # Into and out of every carry chain leads a slice of its own: short sums and comparisons are
     # smaller without one. A reset of fewer than eight flip-flops is left to their LUTs: its net,
-    # often with an inverter, was the longest path.
+    # often with an inverter, was the longest path. Flip-flops beside LUTs are free, so that equal
+    # registers that lie far from each other may be several.
     synthesis=(
-        "hierarchy -auto-top; proc; flatten; opt; wreduce; opt_clean; "
+        f"hierarchy -auto-top; proc; setattr -set keep 1 a:{OWN} %ci1:+[Q] t:$*dff* %i; "
+        "flatten; opt; wreduce; opt_clean; "
         "techmap t:$add t:$sub %u r:Y_WIDTH<=6 %i t:$lt t:$le t:$gt t:$ge %u r:A_WIDTH<=8 %i %u; "
         "opt_clean; synth_ecp5 -noabc9 -nowidelut -run :map_ffs; "
         "dfflegalize -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r "

@@ -1,4 +1,4 @@
-"""Where the multipliers and block RAMs of PEs lie: nextpnr is told before it places the rest.
+"""Where multipliers and block RAMs lie: nextpnr is told before it places the rest.
 
 Its placer begins with all cells close together, and moves hard cells to sites that are free: in a
 large device those of a PE come to lie far from each other. With sites chosen here the nets of 64
@@ -87,10 +87,10 @@ class Ecp5Grid:
 
 
 def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[str, str]:
-    """Choose sites for the hard cells of PEs.
+    """Choose sites for the hard cells of PEs, and for the block RAMs of everything else.
 
-    The PEs lie around the middle, where places are left for the block RAMs of everything else.
-    Those of a lane lie together, since what they get comes from one register.
+    Those lie in the middle, and the PEs around them. The PEs of a lane lie together, since what
+    they get comes from one register.
 
     Parameters
     ----------
@@ -104,12 +104,12 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
     Returns
     -------
     dict of str to str
-        Sites, by name of the cell. Empty where there are more PEs than places: then all is left to
-        nextpnr.
+        Sites, by name of the cell. Empty where there are more PEs than places, and without the
+        block RAMs of everything else where they would drive the PEs apart: that is left to nextpnr.
     """
     multipliers: dict[int, list[str]] = defaultdict(list)
     block_rams: dict[int, list[str]] = defaultdict(list)
-    others = 0
+    others = []
     for name, kind in sorted(cells.items()):
         pe = PE.search(name)
         if pe and kind == MULTIPLIER:
@@ -117,7 +117,7 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
         elif pe and kind == BLOCK_RAM:
             block_rams[int(pe[1])].append(name)
         elif kind == BLOCK_RAM:
-            others += 1
+            others.append(name)
     most = max(map(len, block_rams.values()), default=0)
     places = grid.places(most)
     pes = sorted(multipliers, key=lambda pe: (pe % lanes, pe))
@@ -126,9 +126,10 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
     middle = [statistics.fmean(axis) for axis in zip(*((p.x, p.y) for p in places), strict=True)]
     places.sort(key=lambda place: math.dist((place.x, place.y), middle))
     # Not so many that the PEs lie at both ends.
-    free = min(math.ceil(others / most), len(pes) // 2, len(places) - len(pes)) if most else 0
+    free = min(math.ceil(len(others) / most) if most else 0, len(pes) // 2, len(places) - len(pes))
     chosen = sorted(places[free : free + len(pes)], key=lambda place: (place.x, place.y))
-    sites = {}
+    middle_rams = [ram for place in places[:free] for ram in place.block_rams]
+    sites = dict(zip(others, middle_rams, strict=False)) if len(others) <= len(middle_rams) else {}
     for pe, place in zip(pes, chosen, strict=True):
         # A PE may have fewer block RAMs than another.
         sites |= zip(multipliers[pe], [place.multiplier], strict=False)

@@ -1,14 +1,24 @@
 """The table of devices."""
 
+from __future__ import annotations
+
+import json
 import pkgutil
 import re
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue] - no stub
+from amaranth.hdl import Module, Signal
 
 from secateur.device import DEVICES, find_device
 from secateur.errors import BadInputError
-from secateur.technology import ecp5, ice40
+from secateur.technology import OWN, ecp5, ice40
+from secateur.toolchain import run_yosys
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAMES = "ice40-up5k, ice40-hx8k, ecp5-25k, ecp5-85k"
 
@@ -91,3 +101,21 @@ def test_unknown_device() -> None:
     message = f"device must be one of {NAMES}, not 'virtex'"
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         find_device("virtex")
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "own"), [("ecp5-25k", "TRELLIS_FF", 3), ("ice40-hx8k", "SB_DFF", 1)]
+)
+def test_equal_registers(tmp_path: Path, name: str, cell: str, own: int) -> None:
+    """Yosys makes one of them; those that ask for it stay apart where that costs no LUT."""
+    m = Module()
+    inputs, outputs = Signal(2), Signal(6)
+    for at in range(6):
+        register = Signal(attrs={OWN: 1} if at < 3 else {}, name=f"register_{at}")
+        m.d.sync += register.eq(inputs[at // 3])
+        m.d.comb += outputs[at].eq(register)
+    (tmp_path / "top.il").write_text(rtlil.convert(m, name="top", ports=[inputs, outputs]))
+    run_yosys("top", family=find_device(name).family, makes="top.json", folder=tmp_path)
+    modules = json.loads((tmp_path / "top.json").read_text())["modules"]
+    kinds = Counter(found["type"] for found in modules["top"]["cells"].values())
+    assert kinds[cell] == own + 1

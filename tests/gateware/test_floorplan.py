@@ -70,18 +70,28 @@ def test_nextpnr_has_the_sites(tmp_path: Path, each: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pes", "each", "lanes", "others"),
+    ("pes", "each", "lanes", "others", "placed"),
     [
-        *((1, 0, 1, 3), (8, 1, 2, 9), (32, 2, 4, 11), (64, 2, 4, 15), (78, 2, 2, 15)),
-        *((39, 4, 1, 0), (12, 13, 4, 30)),
+        (1, 0, 1, 3, False),
+        (8, 1, 2, 4, True),
+        (8, 1, 2, 5, False),
+        (32, 2, 4, 11, True),
+        (64, 2, 4, 15, True),
+        (78, 2, 2, 15, False),
+        (39, 4, 1, 0, True),
+        (12, 13, 4, 30, False),
     ],
 )
-def test_cells_of_a_pe_lie_together(pes: int, each: int, lanes: int, others: int) -> None:
-    """The multiplier above the middle of its block RAMs."""
+def test_cells_of_a_pe_lie_together(
+    pes: int, each: int, lanes: int, others: int, *, placed: bool
+) -> None:
+    """The multiplier above the middle of its block RAMs; the others only where all have room."""
     kinds = cells(pes, each, others)
     kinds.pop("top.pe_0.weights.U$1", None)  # a PE with fewer of them
     sites = floorplan(kinds, GRID, lanes=lanes)
-    assert sites.keys() == {name for name in kinds if ".pe_" in name} - {"top.pe_0.total"}
+    assert sites.keys() == {
+        name for name, kind in kinds.items() if kind != "TRELLIS_FF" and (placed or ".pe_" in name)
+    }
     assert len({*sites.values()}) == len(sites)
     for name, site in sites.items():
         if "weights" in name:
@@ -101,19 +111,24 @@ def test_lanes_follow_each_other() -> None:
 
 
 def test_the_middle_is_left_to_the_rest() -> None:
-    """Of 78 places, the 8 in the middle for 15 block RAMs."""
-    taken = {*floorplan(cells(70, 2, 15), GRID, lanes=1).values()}
+    """Of 78 places, the 8 in the middle for 15 block RAMs, which lie in them."""
+    sites = floorplan(cells(70, 2, 15), GRID, lanes=1)
+    others = {sites.pop(f"top.columns.U${at}") for at in range(15)}
     every = {*floorplan(cells(78, 2, 15), GRID, lanes=1).values()}
-    free = [tile(site) for site in every - taken]
-    assert taken < every
+    free = every - {*sites.values()}
+    assert others < free
     assert len(free) == 8 * 3
-    assert all(40 <= x <= 85 for x, _ in free)
-    assert {y for _, y in free} == {34, 46}
+    assert all(40 <= tile(site)[0] <= 85 for site in free)
+    assert {tile(site)[1] for site in free} == {34, 46}
 
 
 def test_pes_stay_close_beside_many_others() -> None:
-    """Four places in the middle for 88 block RAMs, no more than half as many as there are PEs."""
+    """Four places in the middle for 88 block RAMs, no more than half as many as there are PEs.
+
+    Those of everything else find no room there.
+    """
     sites = floorplan(cells(8, 2, 88), GRID, lanes=4)
+    assert len(sites) == 8 * 3
     assert all(35 <= tile(site)[0] <= 90 for site in sites.values())
 
 
@@ -131,7 +146,7 @@ class RoutedError(Exception):
 
 
 def test_builds_have_a_floorplan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The netlist that nextpnr gets names a site for each hard cell of each PE, and no other."""
+    """The netlist that nextpnr gets names a site for each hard cell of each PE."""
     network = random_network(1, [12, 6], density=0.5)
     spec = replace(fit(network, pes=4, lanes=2), weight_depth=512)
     program = encode(network, spec)

@@ -92,29 +92,34 @@ class ColumnQueue(wiring.Component):
         depth = self.spec.queue_depth + in_flight(self.spec)
         m.submodules.queue = queue = Queue(width=layout.size, depth=depth)
 
-        # Cycle 0: where the job has come to.
-        pointer = Signal(range(self.spec.weight_depth))
-        start = Signal(range(self.spec.weight_depth))
+        # Cycle 0: what all PEs get comes from afar; nothing is added to it before it is in a
+        # register.
         works = Signal()
-        m.d.comb += [
-            start.eq(Mux(self.i.first, self.i.base, pointer)),
-            works.eq(self.i.active & (self.count != 0)),
-        ]
-        with m.If(self.visit):
-            m.d.sync += pointer.eq(start + self.count)
-
-        # Cycle 1: into the queue.
-        pushed = Signal(layout)
+        m.d.comb += works.eq(self.i.active & (self.count != 0))
+        visit = Signal.like(self.i)
+        count = Signal.like(self.count)  # none where no column is passed
+        worked = Signal()
         push = Signal()
         m.d.sync += [
-            pushed.start.eq(start),
-            pushed.count.eq(Mux(works, self.count, 0)),
-            pushed.value.eq(self.i.value),
-            pushed.tag.eq(self.i.tag),
-            pushed.end.eq(self.i.end),
+            visit.eq(self.i),
+            count.eq(Mux(self.visit, self.count, 0)),
+            worked.eq(works),
             push.eq(self.visit & (works | self.i.end)),
         ]
-        m.d.comb += [queue.w_data.eq(pushed), queue.w_en.eq(push)]
+
+        # Cycle 1: where the job has come to, and into the queue.
+        pointer = Signal(range(self.spec.weight_depth))
+        m.d.sync += pointer.eq(Mux(self.visit & self.i.first, self.i.base, pointer + count))
+        pushed = Signal(layout)
+        m.d.comb += [
+            pushed.start.eq(pointer),
+            pushed.count.eq(Mux(worked, count, 0)),
+            pushed.value.eq(visit.value),
+            pushed.tag.eq(visit.tag),
+            pushed.end.eq(visit.end),
+            queue.w_data.eq(pushed),
+            queue.w_en.eq(push),
+        ]
 
         # From cycle 3 on: out of it.
         level = Signal(range(depth + 1))

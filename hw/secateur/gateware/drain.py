@@ -8,6 +8,7 @@ from amaranth import *
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from secateur.gateware.accumulate import slot_layout
 from secateur.gateware.queue import Queue
 from secateur.gateware.rows import RowReader, drain_latencies, drain_room, drain_rounds
 from secateur.gateware.store import x_stream
@@ -85,7 +86,7 @@ class Drain(RowReader):
         free = Signal(range(room + 1), init=room)
         any_free = Signal(init=1)  # free != 0
         round_ = Signal(range(rounds))
-        slot = Signal.like(self.drained.slot)
+        slot = Signal(slot_layout(spec))
         read = Signal()
         popped = Signal()
         returned = Signal()  # popped, a cycle before

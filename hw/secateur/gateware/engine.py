@@ -25,7 +25,7 @@ from secateur.gateware.pe import ProcessingElement, codebook_layout
 from secateur.gateware.store import ActivationStore, x_stream
 from secateur.gateware.walk import Walker
 from secateur.image import read_image
-from secateur.technology import PORTABLE
+from secateur.technology import OWN, PORTABLE
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
@@ -234,14 +234,13 @@ class Engine(wiring.Component):
         m.d.sync += write.eq(loader.write)
         for index, pe in enumerate(pes):
             m.submodules[f"pe_{index}"] = pe
+            chosen = Signal(name=f"chosen_{index}")
             m.d.sync += [
                 # The counts wait a cycle for what the walker makes of the activations.
                 pe.count.eq(columns.read_word[f"count{index}"]),
-                pe.write_enable.eq(
-                    loader.write_valid
-                    & (loader.write.section == Section.WEIGHTS)
-                    & (loader.write.pe == index)
-                ),
+                # Of a section for the PE. It begins a cycle before its first word at least.
+                chosen.eq((loader.write.section == Section.WEIGHTS) & (loader.write.pe == index)),
+                pe.write_enable.eq(loader.write_valid & chosen),
             ]
             m.d.comb += [
                 pe.visit.eq(walker.visit),
@@ -251,7 +250,7 @@ class Engine(wiring.Component):
                 pe.write_address.eq(write.address),
                 pe.write_word.eq(write.word),
                 pe.hold.eq(drain.hold),
-                pe.drained.eq(drain.drained),
+                pe.drained.eq(drain.drained[index % spec.lanes]),
                 drain.sums[index].eq(pe.sum),
             ]
             if len(spec.code_widths) > 1:
@@ -381,16 +380,19 @@ class Engine(wiring.Component):
             m, Section.CODEBOOKS, loader, control
         )
         m.d.comb += codebooks.read_address.eq(control.code_address)
-        written = Signal(codebook_layout(self.spec))
-        m.d.sync += [
-            written.write.eq(control.code_write),
-            # All positions have the same.
-            written.tag.eq(control.code_tag if isinstance(control, Control) else 0),
-            written.code.eq(control.code),
-            written.value.eq(codebooks.read_word.value),
-        ]
-        for pe in pes:
-            m.d.comb += pe.codebook.eq(written)
+        lanes = self.spec.lanes
+        for lane in range(lanes):
+            # Its own: on the way from it to the PEs is the choice of a row of distributed RAM.
+            written = Signal(codebook_layout(self.spec), name=f"written_{lane}", attrs={OWN: 1})
+            m.d.sync += [
+                written.write.eq(control.code_write),
+                # All positions have the same.
+                written.tag.eq(control.code_tag if isinstance(control, Control) else 0),
+                written.code.eq(control.code),
+                written.value.eq(codebooks.read_word.value),
+            ]
+            for pe in pes[lane::lanes]:
+                m.d.comb += pe.codebook.eq(written)
 
     def _connect_checker(
         self,

@@ -14,7 +14,7 @@ from secateur.gateware.accumulate import Accumulator, drained_layout, slot_layou
 from secateur.gateware.layout import struct
 from secateur.gateware.pe import ProcessingElement, hold_layout
 from secateur.gateware.requant import Requantizer
-from secateur.technology import portable
+from secateur.technology import OWN, portable
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
@@ -70,8 +70,10 @@ class RowReader(wiring.Component):
         Held while there is anything in it.
     clear, clear_address : In(1), In(slot_layout(spec))
         Clear the accumulators of this number in all memories. Only while nothing is drained.
-    hold, drained : Out(hold_layout(spec)), Out(drained_layout(spec))
+    hold : Out(hold_layout(spec))
         To every PE.
+    drained : Out(data.ArrayLayout(drained_layout(spec), spec.lanes))
+        To the PEs of each lane; the same for all.
     sums : In(data.ArrayLayout(signed(spec.accumulator_width), spec.pes))
         From every PE: the slot captured last.
     bias_address, biases : Out, In
@@ -96,7 +98,7 @@ class RowReader(wiring.Component):
             "clear": In(1),
             "clear_address": In(slot_layout(spec)),
             "hold": Out(hold_layout(spec)),
-            "drained": Out(drained_layout(spec)),
+            "drained": Out(data.ArrayLayout(drained_layout(spec), spec.lanes)),
             "sums": In(data.ArrayLayout(signed(spec.accumulator_width), spec.pes)),
             "bias_address": Out(range(spec.bias_depth)),
             "biases": In(struct(kinds[Section.BIASES].record)),
@@ -149,18 +151,24 @@ class RowReader(wiring.Component):
         def memory_of(stage: int) -> Value:
             return numbers[stage].tag[:memory_bits]
 
-        # What all PEs get comes straight from registers: it has a long way to go.
+        # What all PEs get comes straight from registers: it has a long way to go. Where it meets
+        # other logic at its end, each lane has registers of its own.
         m.d.sync += [
             self.hold.valid.eq(slots[at["hold"] - 1]),
             self.hold.memory.eq(memory_of(at["hold"] - 1)),
-            self.drained.slot.eq(numbers[at["slot"] - 1]),
-            self.drained.capture.eq(slots[at["capture"] - 1]),
-            self.drained.memory.eq(memory_of(at["capture"] - 1)),
-            self.drained.clear.eq(slots[at["clear"] - 1] << memory_of(at["clear"] - 1)),
-            self.drained.cleared.eq(numbers[at["clear"] - 1]),
         ]
-        with m.If(self.clear):
-            m.d.sync += [self.drained.clear.eq(~0), self.drained.cleared.eq(self.clear_address)]
+        for lane in range(spec.lanes):
+            drained = Signal(drained_layout(spec), name=f"drained_{lane}", attrs={OWN: 1})
+            m.d.comb += self.drained[lane].eq(drained)
+            m.d.sync += [
+                drained.slot.eq(numbers[at["slot"] - 1]),
+                drained.capture.eq(slots[at["capture"] - 1]),
+                drained.memory.eq(memory_of(at["capture"] - 1)),
+                drained.clear.eq(slots[at["clear"] - 1] << memory_of(at["clear"] - 1)),
+                drained.cleared.eq(numbers[at["clear"] - 1]),
+            ]
+            with m.If(self.clear):
+                m.d.sync += [drained.clear.eq(~0), drained.cleared.eq(self.clear_address)]
 
         # The rows of this round, then the sums of their lanes.
         shape = signed(spec.accumulator_width)

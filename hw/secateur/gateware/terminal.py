@@ -193,6 +193,10 @@ class Terminal(wiring.Component):
             m.d.sync += timer.eq(timer + 1)
         with m.If(self.o_x.valid & self.o_x.ready):
             m.d.sync += unmeasured.eq(0)
+        begun = Signal()  # a request for an inference was accepted a cycle before
+        m.d.sync += begun.eq(0)
+        with m.If(begun):
+            m.d.sync += [unmeasured.eq(1), y_words.eq(0)]
         m.d.comb += [
             responder.result.sequence.eq(sequence),
             responder.result.program.eq(status.program),
@@ -315,9 +319,8 @@ class Terminal(wiring.Component):
                     m.d.sync += [
                         sequence.eq(request.sequence),
                         has_result.eq(0),
-                        unmeasured.eq(1),
                         waiting.eq(1),
-                        y_words.eq(0),
+                        begun.eq(1),
                     ]
                     read(words=1, length=status.input_words)
                 with m.Elif(wanted[Command.READ]):

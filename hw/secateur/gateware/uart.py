@@ -173,10 +173,9 @@ class UartTransmitter(wiring.Component):
         shift = Signal(BITS + 1, init=-1)
         left = Signal(range(BITS + 3))
         timer = Signal(range(self.divisor))
-        last_cycle = Signal()
+        last_cycle = Signal(init=1)  # timer == 0
         m.d.comb += [
             self.tx.eq(shift[0]),
-            last_cycle.eq(timer == 0),
             self.i.ready.eq((left == 0) | ((left == 1) & last_cycle)),
         ]
         with m.If(self.i.valid & self.i.ready):
@@ -184,14 +183,16 @@ class UartTransmitter(wiring.Component):
                 shift.eq(Cat(C(0, 1), self.i.payload)),
                 left.eq(BITS + 2),
                 timer.eq(self.divisor - 1),
+                last_cycle.eq(0),
             ]
         with m.Elif(~last_cycle):
-            m.d.sync += timer.eq(timer - 1)
+            m.d.sync += [timer.eq(timer - 1), last_cycle.eq(timer == 1)]
         with m.Elif(left != 0):
             m.d.sync += [
                 shift.eq(Cat(shift[1:], C(1, 1))),
                 left.eq(left - 1),
                 timer.eq(self.divisor - 1),
+                last_cycle.eq(0),
             ]
 
         return m

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from secateur.technology.portable import Memory, Multiplier
 
-__all__ = ["PORTABLE", "Memory", "Multiplier", "Technology"]
+__all__ = ["OWN", "PORTABLE", "Memory", "Multiplier", "Technology"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,10 @@ class Technology:
     large_memory: type[Memory]
     multiplier: type[Multiplier]
 
+
+#: Attribute of a register that lies near what it drives, beside equal ones that lie elsewhere. A
+#: family whose flip-flops take no LUT's place has Yosys keep them apart.
+OWN = "own"
 
 #: For any FPGA: Yosys picks the cells.
 PORTABLE = Technology(name="portable", memory=Memory, large_memory=Memory, multiplier=Multiplier)

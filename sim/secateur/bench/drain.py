@@ -102,7 +102,8 @@ class RowBench:
         memories = spec.accumulator_memories
         self.held.append({ctx.get(dut.hold.memory)} if ctx.get(dut.hold.valid) else set())
         self.holds += bool(self.held[-1])
-        drained = plain(ctx.get(dut.drained))
+        drained, *others = plain(ctx.get(dut.drained))
+        expect(others, [drained] * len(others), "every lane gets the same")
         slot, cleared = drained["slot"], drained["cleared"]
         reads = slot["tag"] % memories in self.held[-1 - ProcessingElement.HELD]
         # Where it was not asked for, the memory reads for a product.

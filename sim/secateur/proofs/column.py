@@ -82,9 +82,9 @@ CLAIMS = (
         make=partial(build, order=True),
         cycles=14,
         faults=(
-            Fault(
-                "column", "Mux(self.i.first, self.i.base, pointer)", "pointer", "column: in order"
-            ),
+            Fault("column", "self.visit & self.i.first", "self.visit", "column: in order"),
+            Fault("column", "self.visit & self.i.first", "self.i.first", "column: in order"),
+            Fault("column", "Mux(worked, count, 0)", "count", "column: in order"),
             Fault(
                 "column",
                 "depth = self.spec.queue_depth + in_flight(self.spec)",

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from secateur.format import LOOPS
-from secateur.gateware.accumulate import first_slot
+from secateur.gateware.accumulate import first_slot, slot_layout
 from secateur.gateware.drain import y_stream
 from secateur.gateware.maps.loops import Loops
 from secateur.gateware.maps.pool import Pool
@@ -102,7 +102,7 @@ class MapDrain(RowReader):
         last = Signal()  # left == 1
         free = Signal(range(room + 1), init=room)
         round_ = Signal(range(rounds))
-        slot = Signal.like(self.drained.slot)
+        slot = Signal(slot_layout(spec))
         number = Value.cast(slot)
         read = Signal()
         popped = Signal()
