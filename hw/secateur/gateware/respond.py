@@ -37,7 +37,7 @@ def response_layout() -> data.StructLayout:
 class Responder(wiring.Component):
     """Put a response together, byte by byte.
 
-    Throughput is one byte every two cycles.
+    Throughput is one byte every three cycles, of y every two.
 
     Parameters
     ----------
@@ -91,8 +91,11 @@ class Responder(wiring.Component):
             Value.cast(self.result)[PROGRAM.width :],
             *([Value.cast(self.crc)] if self.checked else []),
         )
-        place = Signal(range(len(text) // 8))
-        selected = Signal(8)  # of the text, for the place of a cycle before
+        bytes_ = [text.word_select(at, 8) for at in range(len(text) // 8)]
+        place = Signal(range(len(bytes_)))
+        # Of so many, one is selected in two cycles: at an even or an odd place, then at this one.
+        halves = [Signal(8, name=f"half_{first}") for first in range(2)]
+        selected = Signal(8)
         byte = Signal(8)
         last = Signal()  # `byte` ends the response
         before_y = Signal()  # y follows `byte`, or goes on
@@ -104,12 +107,17 @@ class Responder(wiring.Component):
         if self.checked:
             ends.append(crc_place + CRC.size)
         m.d.comb += is_end.eq(place == Array(end - 1 for end in ends)[self.i.payload.body])
-        m.d.sync += selected.eq(text.word_select(place, 8))
+        m.d.sync += [
+            *(half.eq(Array(bytes_[first::2])[place >> 1]) for first, half in enumerate(halves)),
+            selected.eq(Array(halves)[place[0]]),
+        ]
 
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.i.valid):
-                    m.next = "select"
+                    m.next = "halve"
+            with m.State("halve"):
+                m.next = "select"
             with m.State("select"):
                 m.d.sync += [
                     byte.eq(selected),
@@ -131,7 +139,7 @@ class Responder(wiring.Component):
                     self.o.payload.last.eq(last),
                 ]
                 with m.If(self.o.ready):
-                    m.next = "select"
+                    m.next = "halve"
                     with m.If(before_y):
                         m.next = "y"
                     with m.If(last):
