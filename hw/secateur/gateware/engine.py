@@ -231,16 +231,19 @@ class Engine(wiring.Component):
 
         # Weights have a long way, too.
         write = Signal.like(loader.write)
-        m.d.sync += write.eq(loader.write)
+        of_weights = Signal()  # a section; it begins a cycle before its first word at least
+        m.d.sync += [
+            write.eq(loader.write),
+            of_weights.eq(loader.write.section == Section.WEIGHTS),
+        ]
         for index, pe in enumerate(pes):
             m.submodules[f"pe_{index}"] = pe
-            chosen = Signal(name=f"chosen_{index}")
+            chosen = Signal(name=f"chosen_{index}")  # by that section, if it is one
             m.d.sync += [
                 # The counts wait a cycle for what the walker makes of the activations.
                 pe.count.eq(columns.read_word[f"count{index}"]),
-                # Of a section for the PE. It begins a cycle before its first word at least.
-                chosen.eq((loader.write.section == Section.WEIGHTS) & (loader.write.pe == index)),
-                pe.write_enable.eq(loader.write_valid & chosen),
+                chosen.eq(loader.write.pe == index),
+                pe.write_enable.eq(loader.write_valid & of_weights & chosen),
             ]
             m.d.comb += [
                 pe.visit.eq(walker.visit),
@@ -250,7 +253,7 @@ class Engine(wiring.Component):
                 pe.write_address.eq(write.address),
                 pe.write_word.eq(write.word),
                 pe.hold.eq(drain.hold),
-                pe.drained.eq(drain.drained[index % spec.lanes]),
+                pe.drained.eq(drain.drained[index]),
                 drain.sums[index].eq(pe.sum),
             ]
             if len(spec.code_widths) > 1:

@@ -72,8 +72,8 @@ class RowReader(wiring.Component):
         Clear the accumulators of this number in all memories. Only while nothing is drained.
     hold : Out(hold_layout(spec))
         To every PE.
-    drained : Out(data.ArrayLayout(drained_layout(spec), spec.lanes))
-        To the PEs of each lane; the same for all.
+    drained : Out(data.ArrayLayout(drained_layout(spec), spec.pes))
+        To each PE; the same for all.
     sums : In(data.ArrayLayout(signed(spec.accumulator_width), spec.pes))
         From every PE: the slot captured last.
     bias_address, biases : Out, In
@@ -98,7 +98,7 @@ class RowReader(wiring.Component):
             "clear": In(1),
             "clear_address": In(slot_layout(spec)),
             "hold": Out(hold_layout(spec)),
-            "drained": Out(data.ArrayLayout(drained_layout(spec), spec.lanes)),
+            "drained": Out(data.ArrayLayout(drained_layout(spec), spec.pes)),
             "sums": In(data.ArrayLayout(signed(spec.accumulator_width), spec.pes)),
             "bias_address": Out(range(spec.bias_depth)),
             "biases": In(struct(kinds[Section.BIASES].record)),
@@ -151,15 +151,15 @@ class RowReader(wiring.Component):
         def memory_of(stage: int) -> Value:
             return numbers[stage].tag[:memory_bits]
 
-        # What all PEs get comes straight from registers: it has a long way to go. Where it meets
-        # other logic at its end, each lane has registers of its own.
+        # What all PEs get comes straight from registers: it has a long way to go. Those of
+        # `drained` lie at its end, where it meets other logic.
         m.d.sync += [
             self.hold.valid.eq(slots[at["hold"] - 1]),
             self.hold.memory.eq(memory_of(at["hold"] - 1)),
         ]
-        for lane in range(spec.lanes):
-            drained = Signal(drained_layout(spec), name=f"drained_{lane}", attrs={OWN: 1})
-            m.d.comb += self.drained[lane].eq(drained)
+        for pe in range(spec.pes):
+            drained = Signal(drained_layout(spec), name=f"drained_{pe}", attrs={OWN: 1})
+            m.d.comb += self.drained[pe].eq(drained)
             m.d.sync += [
                 drained.slot.eq(numbers[at["slot"] - 1]),
                 drained.capture.eq(slots[at["capture"] - 1]),

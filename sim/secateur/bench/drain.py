@@ -103,7 +103,7 @@ class RowBench:
         self.held.append({ctx.get(dut.hold.memory)} if ctx.get(dut.hold.valid) else set())
         self.holds += bool(self.held[-1])
         drained, *others = plain(ctx.get(dut.drained))
-        expect(others, [drained] * len(others), "every lane gets the same")
+        expect(others, [drained] * len(others), "every PE gets the same")
         slot, cleared = drained["slot"], drained["cleared"]
         reads = slot["tag"] % memories in self.held[-1 - ProcessingElement.HELD]
         # Where it was not asked for, the memory reads for a product.
