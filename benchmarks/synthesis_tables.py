@@ -154,7 +154,7 @@ def flows(found: Figures) -> list[str]:
     """Say how each device was synthesised and routed, and why some parts or seeds were not."""
     lines = {
         f"{each['device']}: Yosys `{each['synthesis']}`, nextpnr `{' '.join(each['options'])}`"
-        f"{', sites of PEs by secateur.floorplan' if 'floorplan' in each else ''} "
+        f"{', sites by secateur.floorplan' if 'floorplan' in each else ''} "
         f"({', '.join(f'{name} {version}' for name, version in each['tools'].items())})"
         for each in found.values()
         if "median" in each

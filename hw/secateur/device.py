@@ -95,7 +95,7 @@ class Device:
     lut, bram, dsp, spram : int
         4-input look-up tables, block RAMs, multipliers and large single-port RAMs, in pieces.
     grid : Ecp5Grid or None
-        Rows of hard cells, where those of PEs are given their sites before nextpnr places the rest.
+        Rows of hard cells, which are given their sites before nextpnr places the rest.
     board : str
         Function that puts an engine on the board, as ``module:function``: from a function that
         makes the top and the clock in MHz to the contents of ``top.il`` and of the pins' file.

@@ -341,7 +341,7 @@ def test_sites_are_chosen_once(
     assert tools.calls == ["yosys", "top.json ecp5-85k 2", "seed 1", "seed 2"]
     (flow,) = tables.flows({"small/array": found})
     options = "--85k --package CABGA381 --speed 6 --freq 1"
-    assert f"nextpnr `{options}`, sites of PEs by secateur.floorplan (yowasp" in flow
+    assert f"nextpnr `{options}`, sites by secateur.floorplan (yowasp" in flow
 
 
 def test_goes_on_where_it_was_broken_off(
