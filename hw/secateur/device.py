@@ -130,8 +130,8 @@ _ECP5 = Family(
     # With the multiplexers that join LUTs (PFUMX, L6MUX21) an engine takes a fifth more of them.
     # Into and out of every carry chain leads a slice of its own: short sums and comparisons are
     # smaller without one. A reset of fewer than eight flip-flops is left to their LUTs: its net,
-    # often with an inverter, was the longest path. Flip-flops beside LUTs are free, so that equal
-    # registers that lie far from each other may be several.
+    # often with an inverter, was the longest path. Registers with the
+    # attribute `OWN` are kept apart: flip-flops take no LUT's place.
     synthesis=(
         f"hierarchy -auto-top; proc; setattr -set keep 1 a:{OWN} %ci1:+[Q] t:$*dff* %i; "
         "flatten; opt; wreduce; opt_clean; "

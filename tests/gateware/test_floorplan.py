@@ -146,8 +146,11 @@ class RoutedError(Exception):
 
 
 def test_builds_have_a_floorplan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The netlist that nextpnr gets names a site for each hard cell of each PE."""
-    network = random_network(1, [12, 6], density=0.5)
+    """The netlist that nextpnr gets names a site for each hard cell of each PE, and no other here.
+
+    Registers that each PE has of its own are several.
+    """
+    network = random_network(1, [12, 6], density=0.5, codebook=True)
     spec = replace(fit(network, pes=4, lanes=2), weight_depth=512)
     program = encode(network, spec)
     netlists = []
@@ -169,3 +172,7 @@ def test_builds_have_a_floorplan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for pe in range(4)
     ]
     assert max(columns[0], columns[2]) <= min(columns[1], columns[3])  # lanes
+    bits = netlists[0]["modules"]["top"]["netnames"]
+    for own, count in (("drain.drained", 4), ("written", 2)):
+        nets = [bit for at in range(count) for bit in bits[f"top.engine.{own}_{at}"]["bits"]]
+        assert len({*nets}) == len(nets) > 4 * count

@@ -107,7 +107,8 @@ class ColumnQueue(wiring.Component):
             push.eq(self.visit & (works | self.i.end)),
         ]
 
-        # Cycle 1: where the job has come to, and into the queue.
+        # Cycle 1: where the job has come to, and into the queue. A job's first column, in cycle 0,
+        # puts its base in the place of the sum.
         pointer = Signal(range(self.spec.weight_depth))
         m.d.sync += pointer.eq(Mux(self.visit & self.i.first, self.i.base, pointer + count))
         pushed = Signal(layout)

@@ -231,14 +231,14 @@ class Engine(wiring.Component):
 
         # Weights have a long way, too.
         write = Signal.like(loader.write)
-        of_weights = Signal()  # a section; it begins a cycle before its first word at least
+        of_weights = Signal()  # the section; it stands since the cycle before its first word
         m.d.sync += [
             write.eq(loader.write),
             of_weights.eq(loader.write.section == Section.WEIGHTS),
         ]
         for index, pe in enumerate(pes):
             m.submodules[f"pe_{index}"] = pe
-            chosen = Signal(name=f"chosen_{index}")  # by that section, if it is one
+            chosen = Signal(name=f"chosen_{index}")  # the section's PE
             m.d.sync += [
                 # The counts wait a cycle for what the walker makes of the activations.
                 pe.count.eq(columns.read_word[f"count{index}"]),
@@ -385,7 +385,7 @@ class Engine(wiring.Component):
         m.d.comb += codebooks.read_address.eq(control.code_address)
         lanes = self.spec.lanes
         for lane in range(lanes):
-            # Its own: on the way from it to the PEs is the choice of a row of distributed RAM.
+            # One for each lane: behind it comes the choice of a row of distributed RAM.
             written = Signal(codebook_layout(self.spec), name=f"written_{lane}", attrs={OWN: 1})
             m.d.sync += [
                 written.write.eq(control.code_write),

@@ -62,7 +62,7 @@ class Loader(wiring.Component):
     i : In(load_stream())
         Bytes of the image.
     write : Out(write_layout(spec))
-        The word to write while ``write_valid``.
+        The word to write while ``write_valid``. Section and PE stand since the cycle before.
     write_valid : Out(1)
         Strobe.
     begin, begun : Out(1), In(1)

@@ -116,7 +116,7 @@ class Responder(wiring.Component):
             with m.State("idle"):
                 with m.If(self.i.valid):
                     m.next = "halve"
-            with m.State("halve"):
+            with m.State("halve"):  # the halves are known, and one of them is selected
                 m.next = "select"
             with m.State("select"):
                 m.d.sync += [

@@ -151,8 +151,8 @@ class RowReader(wiring.Component):
         def memory_of(stage: int) -> Value:
             return numbers[stage].tag[:memory_bits]
 
-        # What all PEs get comes straight from registers: it has a long way to go. Those of
-        # `drained` lie at its end, where it meets other logic.
+        # What all PEs get comes straight from registers: it has a long way to go. `drained` meets
+        # other logic in a PE, and so has a register near each.
         m.d.sync += [
             self.hold.valid.eq(slots[at["hold"] - 1]),
             self.hold.memory.eq(memory_of(at["hold"] - 1)),

@@ -193,7 +193,8 @@ class Terminal(wiring.Component):
             m.d.sync += timer.eq(timer + 1)
         with m.If(self.o_x.valid & self.o_x.ready):
             m.d.sync += unmeasured.eq(0)
-        begun = Signal()  # a request for an inference was accepted a cycle before
+        # A request for an inference was accepted a cycle before: its x has not begun, no y is due.
+        begun = Signal()
         m.d.sync += begun.eq(0)
         with m.If(begun):
             m.d.sync += [unmeasured.eq(1), y_words.eq(0)]

@@ -84,6 +84,7 @@ CLAIMS = (
         faults=(
             Fault("column", "self.visit & self.i.first", "self.visit", "column: in order"),
             Fault("column", "self.visit & self.i.first", "self.i.first", "column: in order"),
+            Fault("column", "Mux(self.visit, self.count, 0)", "self.count", "column: in order"),
             Fault("column", "Mux(worked, count, 0)", "count", "column: in order"),
             Fault(
                 "column",

@@ -27,6 +27,9 @@ def build() -> Harness:
     ).any()
     h.claim("writes inside a memory", ~loader.write_valid | inside)
 
+    known = (h.late(write.section) == write.section) & (h.late(write.pe) == write.pe)
+    h.claim("section and PE stand before a write", ~loader.write_valid | known)
+
     first = loader.i.valid & loader.i.ready & loader.i.payload.first
     begun, refused = Signal(), Signal()
     with h.m.If(first):
@@ -65,6 +68,12 @@ CLAIMS = (
                 "address.eq(address + 1)",
                 "address.eq(address + 2)",
                 "writes inside a memory",
+            ),
+            Fault(
+                "loader",
+                "[self.write_valid.eq(1), left.eq(less)",
+                "[self.write_valid.eq(1), self.write.pe.eq(self.write.pe ^ 1), left.eq(less)",
+                "section and PE stand before a write",
             ),
             Fault(
                 "loader",
