@@ -185,13 +185,17 @@ def run(jobs: Sequence[Job], workers: int, display: Display) -> Mapping[str, Any
         futures = {job.name: pool.submit(partial(_work, job, news)) for job in jobs}
         now: dict[str, str] = {}
         try:
-            while not all(future.done() for future in futures.values()):
+            while True:
+                over = all(future.done() for future in futures.values())
                 for future in futures.values():
                     if future.done():
                         future.result()  # or what it raised
                 try:
-                    name, step, done, total, note = news.get(timeout=1.0)
+                    # What the last of them said comes before its end, and may be looked at after.
+                    name, step, done, total, note = news.get(timeout=0.0 if over else 1.0)
                 except queue.Empty:
+                    if over:
+                        break
                     continue
                 if total < 0:
                     now.pop(name, None)
