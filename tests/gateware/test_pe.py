@@ -240,7 +240,7 @@ class Bench:
         valid = self.room.popleft() and bool(self.walking) and rng.random() < self.source
         fields = {
             "tag": rng.randrange(spec.jobs),
-            "first": 1,
+            "first": 0,
             "base": rng.randrange(spec.weight_depth),
             "end": 1,
             "active": 1,

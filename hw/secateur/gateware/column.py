@@ -56,8 +56,8 @@ class ColumnQueue(wiring.Component):
     Members
     -------
     visit, i : In(1), In(visit_layout(spec))
-        A column is passed. It is no stream, since all PEs see it at once: ``room`` says early
-        enough whether the queue takes what may still come.
+        A column is passed; only then ``i.first``. It is no stream, since all PEs see it at once:
+        ``room`` says early enough whether the queue takes what may still come.
     count : In(spec.count_width)
         Entries of this PE in it.
     room : Out(1)
@@ -110,7 +110,7 @@ class ColumnQueue(wiring.Component):
         # Cycle 1: where the job has come to, and into the queue. A job's first column, in cycle 0,
         # puts its base in the place of the sum.
         pointer = Signal(range(self.spec.weight_depth))
-        m.d.sync += pointer.eq(Mux(self.visit & self.i.first, self.i.base, pointer + count))
+        m.d.sync += pointer.eq(Mux(self.i.first, self.i.base, pointer + count))
         pushed = Signal(layout)
         m.d.comb += [
             pushed.start.eq(pointer),

@@ -133,7 +133,6 @@ class Control(ProgramControl):
         self._wait_for_quiet(
             m, loaded=loaded, bank=bank, quiet=quiet, idle=flying == 0, running=flying != 0
         )
-        may_begin = Signal()
 
         # The next layers of inferences under way and what the layer before makes, the oldest of
         # them; how many outputs and inputs wait complete, less those that were begun before.
@@ -159,7 +158,7 @@ class Control(ProgramControl):
         none_waiting = Signal(init=1)
         any_output = Signal()
         any_input = Signal()
-        free_tag = Signal()
+        may_begin = Signal()  # there is a tag for it
         free_inference = Signal()
         new = Signal()
         waiting_next = Signal.like(waiting)
@@ -176,7 +175,7 @@ class Control(ProgramControl):
             oldest.eq(oldest + resumed),
             any_output.eq(outputs > 0),
             any_input.eq(inputs > 0),
-            free_tag.eq(undrained != jobs),
+            may_begin.eq(self.ready & (undrained != jobs)),
             free_inference.eq(flying != jobs),
             new.eq(free_inference & any_input),
         ]
@@ -225,7 +224,6 @@ class Control(ProgramControl):
 
         with m.FSM(name="jobs"):
             with m.State("choose"):
-                m.d.comb += may_begin.eq(self.ready & free_tag)
                 with m.If(may_begin):
                     idle = self.walk_done
                     streams = idle & free_inference & self.x_begun & none_waiting

@@ -93,8 +93,8 @@ class Responder(wiring.Component):
         )
         bytes_ = [text.word_select(at, 8) for at in range(len(text) // 8)]
         place = Signal(range(len(bytes_)))
-        # Of so many, one is selected in two cycles: at an even or an odd place, then at this one.
-        halves = [Signal(8, name=f"half_{first}") for first in range(2)]
+        # Of so many, one is selected in two cycles: every fourth of them, then one of these.
+        quarters = [Signal(8, name=f"quarter_{first}") for first in range(4)]
         selected = Signal(8)
         byte = Signal(8)
         last = Signal()  # `byte` ends the response
@@ -108,15 +108,18 @@ class Responder(wiring.Component):
             ends.append(crc_place + CRC.size)
         m.d.comb += is_end.eq(place == Array(end - 1 for end in ends)[self.i.payload.body])
         m.d.sync += [
-            *(half.eq(Array(bytes_[first::2])[place >> 1]) for first, half in enumerate(halves)),
-            selected.eq(Array(halves)[place[0]]),
+            *(
+                quarter.eq(Array(bytes_[first::4])[place >> 2])
+                for first, quarter in enumerate(quarters)
+            ),
+            selected.eq(Array(quarters)[place[:2]]),
         ]
 
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.i.valid):
-                    m.next = "halve"
-            with m.State("halve"):  # the halves are known, and one of them is selected
+                    m.next = "quarter"
+            with m.State("quarter"):  # the quarters are known, and one of them is selected
                 m.next = "select"
             with m.State("select"):
                 m.d.sync += [
@@ -139,7 +142,7 @@ class Responder(wiring.Component):
                     self.o.payload.last.eq(last),
                 ]
                 with m.If(self.o.ready):
-                    m.next = "halve"
+                    m.next = "quarter"
                     with m.If(before_y):
                         m.next = "y"
                     with m.If(last):

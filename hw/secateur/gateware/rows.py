@@ -137,7 +137,7 @@ class RowReader(wiring.Component):
         m.d.sync += [late.eq(early) for early, late in itertools.pairwise(rows)]
         slots = [
             Signal(name="slot_0"),
-            *(Signal(name=f"slot_{n}") for n in range(1, at["clear"])),
+            *(Signal(name=f"slot_{n}") for n in range(1, at["clear"] - 1)),
         ]
         numbers = [
             slot,
@@ -150,6 +150,11 @@ class RowReader(wiring.Component):
 
         def memory_of(stage: int) -> Value:
             return numbers[stage].tag[:memory_bits]
+
+        clears = Signal(spec.accumulator_memories)
+        m.d.sync += clears.eq(slots[at["clear"] - 2] << memory_of(at["clear"] - 2))
+        with m.If(self.clear):
+            m.d.sync += [clears.eq(~0), numbers[at["clear"] - 1].eq(self.clear_address)]
 
         # What all PEs get comes straight from registers: it has a long way to go. `drained` meets
         # other logic in a PE, and so has a register near each.
@@ -164,11 +169,9 @@ class RowReader(wiring.Component):
                 drained.slot.eq(numbers[at["slot"] - 1]),
                 drained.capture.eq(slots[at["capture"] - 1]),
                 drained.memory.eq(memory_of(at["capture"] - 1)),
-                drained.clear.eq(slots[at["clear"] - 1] << memory_of(at["clear"] - 1)),
+                drained.clear.eq(clears),
                 drained.cleared.eq(numbers[at["clear"] - 1]),
             ]
-            with m.If(self.clear):
-                m.d.sync += [drained.clear.eq(~0), drained.cleared.eq(self.clear_address)]
 
         # The rows of this round, then the sums of their lanes.
         shape = signed(spec.accumulator_width)

@@ -175,15 +175,18 @@ class Terminal(wiring.Component):
         # and during a LOAD, only the limit counts.
         timer = Signal(self.limit_bits + 1)
         late = timer[-1]
+        too_late = Signal()
         unmeasured = Signal()
         has_result = Signal()
         sequence = Signal(8)
-        restart = Signal()
+        restart = Signal()  # a LOAD or an INFER was accepted a cycle before
         counting = Signal()
         begins = Signal()  # the first word of x moved a cycle before
         m.d.sync += [
             counting.eq(waiting | feeding),
             begins.eq(unmeasured & self.o_x.valid & self.o_x.ready),
+            restart.eq(0),
+            too_late.eq(late & counting),  # of what is waited for: else the timer is an older one
         ]
         with m.If(restart):
             m.d.sync += timer.eq(0)
@@ -246,9 +249,15 @@ class Terminal(wiring.Component):
             response.head.sequence.eq(request.sequence),
         ]
 
-        def respond(code: Code | Value, body: Body = Body.NONE) -> None:
-            m.d.sync += [response.head.code.eq(code), response.body.eq(body)]
-            m.next = "respond"
+        # A cycle after the code, the body.
+        m.d.sync += response.body.eq(Body.RESULT)
+        with m.If(wanted[Command.STATUS] | wanted[Command.LOAD]):
+            m.d.sync += response.body.eq(Body.STATUS)
+        if self.checked:
+            with m.If(wanted[Command.CHECK]):
+                m.d.sync += response.body.eq(Body.CRC)
+        with m.If(response.head.code != Code.OK):
+            m.d.sync += response.body.eq(Body.NONE)
 
         def refuse(code: Code | Value) -> None:
             m.d.sync += response.head.code.eq(code)
@@ -308,11 +317,8 @@ class Terminal(wiring.Component):
                     refuse(Code.COMMAND)
                 m.next = "decide"
             with m.State("decide"):
-                m.d.sync += response.body.eq(Body.NONE)
-                with m.If(response.head.code != Code.OK):
+                with m.If((response.head.code != Code.OK) | wanted[Command.STATUS]):
                     m.next = "respond"
-                with m.Elif(wanted[Command.STATUS]):
-                    respond(Code.OK, Body.STATUS)
                 with m.Elif(wanted[Command.LOAD]):
                     m.d.sync += [follows.eq(1), fresh.eq(1), place.eq(0)]
                     read(words=0, length=request.length)
@@ -321,7 +327,7 @@ class Terminal(wiring.Component):
                         sequence.eq(request.sequence),
                         has_result.eq(0),
                         waiting.eq(1),
-                        begun.eq(1),
+                        *(begun.eq(1), restart.eq(1)),
                     ]
                     read(words=1, length=status.input_words)
                 with m.Elif(wanted[Command.READ]):
@@ -330,7 +336,7 @@ class Terminal(wiring.Component):
                     with m.Elif(wanted[Command.CHECK]):
                         read(words=0, length=request.length)
             with m.State("read"):
-                m.d.comb += [self.o_read.valid.eq(1), restart.eq(self.o_read.payload.words)]
+                m.d.comb += self.o_read.valid.eq(1)
                 with m.If(self.o_read.ready):
                     m.next = "infer"
                     with m.If(~self.o_read.payload.words):
@@ -361,32 +367,37 @@ class Terminal(wiring.Component):
                 with m.If(fresh):
                     m.d.sync += [first.eq(1), taken.eq(0)]
                 with m.If(fresh | (follows & responder.status.loading)):
-                    m.d.comb += restart.eq(1)
-                    m.d.sync += [feeding.eq(1), has_result.eq(0)]
+                    m.d.sync += [feeding.eq(1), has_result.eq(0), restart.eq(1)]
                 with m.Else():
                     m.d.sync += discard.eq(1)
                     m.next = "discard"
             with m.State("discard"):
                 with m.If(self.i_byte.valid & self.i_byte.payload.last):
                     m.d.sync += discard.eq(0)
-                    respond(Code.ORDER)
+                    refuse(Code.ORDER)
+                    m.next = "ended"
             with m.State("load"):
                 with m.If(~feeding):
-                    respond(Code.OK, Body.STATUS)
-                with m.Elif(late):
-                    respond(Code.TIMEOUT)
+                    m.next = "ended"
+                with m.Elif(too_late):
+                    refuse(Code.TIMEOUT)
+                    m.next = "ended"
             with m.State("infer"):
                 with m.If(~waiting):
                     m.d.sync += has_result.eq(fitted)
-                    respond(Code.LARGE)
-                    with m.If(fitted):
-                        m.next = "read reply"
-                with m.Elif(late):
+                    m.next = "read reply"
+                    with m.If(~fitted):
+                        refuse(Code.LARGE)
+                        m.next = "ended"
+                with m.Elif(too_late):
                     m.d.sync += [waiting.eq(0), unmeasured.eq(0)]
-                    respond(Code.TIMEOUT)
+                    refuse(Code.TIMEOUT)
+                    m.next = "ended"
             with m.State("read reply"):
                 m.d.comb += reply.i_read.valid.eq(1)
-                respond(Code.OK, Body.RESULT)
+                m.next = "respond"
+            with m.State("ended"):  # the body becomes that of the code
+                m.next = "respond"
             if self.checked:
                 with m.State("ask"):
                     with m.If(self.i_byte.valid):
@@ -400,7 +411,7 @@ class Terminal(wiring.Component):
                         m.next = "crc"
                 with m.State("crc"):
                     with m.If(self.i_crc.valid):
-                        respond(Code.OK, Body.CRC)
+                        m.next = "respond"
             with m.State("respond"):
                 m.d.comb += responder.i.valid.eq(1)
                 with m.If(responder.i.ready):

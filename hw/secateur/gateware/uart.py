@@ -174,19 +174,19 @@ class UartTransmitter(wiring.Component):
         left = Signal(range(BITS + 3))
         timer = Signal(range(self.divisor))
         last_cycle = Signal(init=1)  # timer == 0
-        m.d.comb += [
-            self.tx.eq(shift[0]),
-            self.i.ready.eq((left == 0) | ((left == 1) & last_cycle)),
-        ]
-        with m.If(self.i.valid & self.i.ready):
+        ready = Signal(init=1)  # nothing is left, or this is the last cycle of the last bit
+        m.d.comb += [self.tx.eq(shift[0]), self.i.ready.eq(ready)]
+        with m.If(self.i.valid & ready):
             m.d.sync += [
                 shift.eq(Cat(C(0, 1), self.i.payload)),
                 left.eq(BITS + 2),
                 timer.eq(self.divisor - 1),
-                last_cycle.eq(0),
+                *(last_cycle.eq(0), ready.eq(0)),
             ]
         with m.Elif(~last_cycle):
             m.d.sync += [timer.eq(timer - 1), last_cycle.eq(timer == 1)]
+            with m.If((timer == 1) & (left == 1)):
+                m.d.sync += ready.eq(1)
         with m.Elif(left != 0):
             m.d.sync += [
                 shift.eq(Cat(shift[1:], C(1, 1))),

@@ -34,7 +34,7 @@ def visit_layout(spec: EngineSpec) -> data.StructLayout:
     """Lay out how a column is passed, as the processing elements of one lane see it."""
     return data.StructLayout({
         "tag": range(spec.tags),
-        "first": 1,  # the tag's first column, whose entries begin at `base`
+        "first": 1,  # the tag's first column is passed, whose entries begin at `base`
         "base": range(spec.weight_depth),
         "end": 1,  # the tag's last column
         "active": 1,  # its activation is not zero
@@ -214,7 +214,7 @@ def pass_word(walker: Passing, m: Module, known: data.View, *, signed: Value) ->
         value, visit = walker.word[lane], walker.o[lane]
         m.d.sync += [
             visit.tag.eq(known.tag),
-            visit.first.eq(known.first),
+            visit.first.eq(known.first & known.valid),
             visit.base.eq(known.base),
             visit.end.eq(known.end),
             visit.active.eq(value != 0),

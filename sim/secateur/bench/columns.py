@@ -135,7 +135,7 @@ def run_columns(
             # Garbage beside a visit that is not asserted.
             column = Column(
                 rng.randrange(spec.tags),
-                rng.random() < 0.5,
+                False,
                 rng.randrange(spec.weight_depth),
                 True,
                 3,

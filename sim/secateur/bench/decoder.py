@@ -120,6 +120,8 @@ def decoded_by_circuit(program: Program, pe: int, *, words: int) -> list[list[En
                 column, count = waiting.popleft()
                 ctx.set(dut.i, column)
                 ctx.set(dut.count, count)
+            else:
+                ctx.set(dut.i.first, 0)
             ctx.set(dut.visit, goes)
             room.append(bool(ctx.get(dut.room)))
             added = dut.accumulator

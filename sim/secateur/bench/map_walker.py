@@ -167,7 +167,7 @@ def run_map_walker(
                 expect(ctx.get(dut.column), late.column, f"{where}: column")
             for lane in range(spec.lanes):
                 got = ctx.get(dut.o)[lane]
-                visit = visited.visits[lane] if visited else {}
+                visit = visited.visits[lane] if visited else {"first": 0}
                 if scanned is not None:
                     visit = {"first": scanned, "base": 0, "active": 1, "value": 0}
                 expect({name: got[name] for name in visit}, visit, f"{where}: lane {lane}")

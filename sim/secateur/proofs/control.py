@@ -75,7 +75,10 @@ CLAIMS = (
         make=build,
         faults=(
             Fault(
-                "control", "free_tag.eq(undrained != jobs)", "free_tag.eq(1)", "a tag is used once"
+                "control",
+                "may_begin.eq(self.ready & (undrained != jobs))",
+                "may_begin.eq(self.ready)",
+                "a tag is used once",
             ),
             Fault(
                 "control",

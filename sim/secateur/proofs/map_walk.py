@@ -92,6 +92,7 @@ def build(*, passes: bool) -> Harness:
     what = [h.late(value, MapWalker.LATENCY) for value in what]
     value, visit = h.late(walker.word[0]), walker.o[0]
     h.claim("passed once", walker.visit == taken)
+    h.claim("the first is passed", walker.visit | ~visit.first)
     h.claim(
         "passed as it is",
         ~taken

@@ -50,6 +50,7 @@ def build() -> Harness:
     value = h.late(walker.word[0])
     visit = walker.o[0]
     h.claim("passed once", walker.visit == taken)
+    h.claim("the first is passed", walker.visit | ~visit.first)
     h.claim(
         "passed as it is",
         ~taken
