@@ -171,8 +171,8 @@ class _Machine:
 
     def _choose(self, standing: NDArray[np.bool_], x_begun: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Choose the next job of engines that have none; return which did."""
-        free_tag, free, any_input, any_output = self.known
-        may = (self.chosen == NEVER) & free_tag
+        may_begin, free, any_input, any_output = self.known
+        may = (self.chosen == NEVER) & may_begin
         new, self.new = self.new, free & any_input
         stream = standing & free & x_begun & (self.waiting == 0)
         resume = may & (self.waiting > 0) & (any_output | (standing & ~new))

@@ -134,3 +134,27 @@ def test_a_layer_table_of_garbage_ends() -> None:
     simulator.add_testbench(testbench)
     simulator.run()
     assert ends == [True] * 9
+
+
+@pytest.mark.parametrize("memories", [1, 2])
+def test_clear(memories: int) -> None:
+    """Each number that is cleared for a program reaches every PE two cycles later, and no other."""
+    spec = EngineSpec(pes=4, lanes=2, row_depth=4, jobs=4, accumulator_memories=memories)
+    dut = Drain(spec)
+    numbers = [None, *range(spec.row_depth * spec.jobs), None, 5, None, None, None]
+    told: list[list[int | None]] = []
+
+    async def testbench(ctx: Any) -> None:
+        for number in numbers:
+            ctx.set(dut.clear, number is not None)
+            ctx.set(dut.clear_address.as_value(), number or 0)
+            got = [ctx.get(drained) for drained in dut.drained]
+            assert {drained.clear for drained in got} <= {0, (1 << memories) - 1}
+            told.append([drained.cleared.as_bits() if drained.clear else None for drained in got])
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    assert told == [[number] * spec.pes for number in [None, None, *numbers[:-2]]]

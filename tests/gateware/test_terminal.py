@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,12 +15,14 @@ from cobs import cobs
 from secateur.engine import EngineSpec
 from secateur.format import LoadError
 from secateur.framing import frame, pack, unpack
+from secateur.gateware import terminal as terminal_module
 from secateur.gateware.check import check_stream, crc_stream
 from secateur.gateware.cobs import decoded_stream, frame_stream
 from secateur.gateware.drain import y_stream
 from secateur.gateware.engine import status_layout
 from secateur.gateware.frame import FrameReceiver
 from secateur.gateware.loader import load_stream
+from secateur.gateware.respond import Responder
 from secateur.gateware.store import x_stream
 from secateur.gateware.terminal import Terminal
 from secateur.protocol import (
@@ -98,6 +100,21 @@ class Desk(wiring.Component):
         return m
 
 
+class Watched(Responder):
+    """Lets the tests see what the terminal says to its responder."""
+
+    latest: ClassVar[Responder]
+
+    def __init__(self, *, checked: bool = False) -> None:
+        super().__init__(checked=checked)
+        Watched.latest = self
+
+
+@pytest.fixture(autouse=True)
+def watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal_module, "Responder", Watched)
+
+
 class Bench:
     """The other side of a desk: what a host sends, and what an engine does."""
 
@@ -109,6 +126,7 @@ class Bench:
         self.y: list[list[int]] = []  # words to be given
         self.y_cycle = 0
         self.answer: bytearray = bytearray()
+        self.said: Any = None  # to the responder, which has not taken it
         # What the engine does in the next cycle.
         self.x_ready: Callable[[], bool] = lambda: True
         self.load_ready: Callable[[], bool] = lambda: True
@@ -134,10 +152,15 @@ class Bench:
             ctx.set(desk.i_y.payload, {"data": self.y[0], "last": len(self.y) == 1})
         if desk.checked:
             self.check()
-        streams = (desk.o, desk.o_x, desk.o_load)
+        streams = (desk.o, desk.o_x, desk.o_load, Watched.latest.i)
         signals = [s for stream in streams for s in (stream.valid, stream.ready, stream.payload)]
         _, _, *seen, taken = await ctx.tick().sample(*signals, desk.i_y.ready)
         assert taken, "i_y is not ready"
+        said, said_taken, response = seen[9:]
+        if self.said is not None:
+            assert said, "a response is not offered any more"
+            assert response == self.said, "a response changes"
+        self.said = response if said and not said_taken else None
         if offered:
             self.y.pop(0)
             self.y_cycle = self.cycle
@@ -362,7 +385,8 @@ def test_engine_that_gives_no_y() -> None:
     async def script(b: Bench) -> None:
         b.state(input_words=1, output_words=1)
         assert await b.ask(Command.INFER, bytes(4)) == (Code.TIMEOUT, b"")
-        assert b.cycle > 1 << LIMIT_BITS
+        # From x on; the bytes of the response follow.
+        assert 0 < b.cycle - b.x[0][0] - (1 << LIMIT_BITS) < 5 * RESPONSE.size
         assert len(b.x) == 1
         b.state(busy=1)
         assert await b.ask(Command.INFER, bytes(4)) == (Code.BUSY, b"")

@@ -130,10 +130,13 @@ def test_a_lost_byte_marks_the_next() -> None:
     assert got == [(1, 0), (3, 1), (4, 0)]
 
 
-@pytest.mark.parametrize("pause", [0, 7])
+@pytest.mark.parametrize("pause", [0, 7, 10, 11, 13])
 @pytest.mark.parametrize("cycles", [4, 7])
 def test_transmitter(cycles: int, pause: int) -> None:
-    """Every cycle of the line is what the format says; idle line only where nothing is offered."""
+    """Every cycle of the line is what the format says; idle line only where nothing is offered.
+
+    A pause of 10 bits or more leaves the transmitter without a byte.
+    """
     dut = UartTransmitter(cycles)
     data = BYTES[:10]
     line: list[int] = []
@@ -150,7 +153,7 @@ def test_transmitter(cycles: int, pause: int) -> None:
                 await ctx.tick()
 
     async def watch(ctx: Any) -> None:
-        for _ in range(len(data) * 12 * cycles):
+        for _ in range(len(data) * (12 + pause) * cycles):
             _, _, level = await ctx.tick().sample(dut.tx)
             line.append(level)
 
@@ -159,7 +162,11 @@ def test_transmitter(cycles: int, pause: int) -> None:
     simulator.add_testbench(drive, background=True)
     simulator.add_testbench(watch)
     simulator.run()
-    want = [level for level, bits in wave(data) for _ in range(round(bits) * cycles)]
+    idle = max(0, (pause - 10) * cycles + 1)
+    want = []
+    for byte in data:
+        want += [level for level, bits in wave([byte]) for _ in range(round(bits) * cycles)]
+        want += [1] * idle
     start = line.index(0)
     assert start <= 2
     assert line[start : start + len(want)] == want

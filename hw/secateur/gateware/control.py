@@ -158,7 +158,9 @@ class Control(ProgramControl):
         none_waiting = Signal(init=1)
         any_output = Signal()
         any_input = Signal()
-        may_begin = Signal()  # there is a tag for it
+        # There is a program, and a tag for a job. Known late, too: programs change while no x is
+        # there and no job is under way, so that none can begin.
+        may_begin = Signal()
         free_inference = Signal()
         new = Signal()
         waiting_next = Signal.like(waiting)

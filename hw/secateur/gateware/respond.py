@@ -93,7 +93,7 @@ class Responder(wiring.Component):
         )
         bytes_ = [text.word_select(at, 8) for at in range(len(text) // 8)]
         place = Signal(range(len(bytes_)))
-        # Of so many, one is selected in two cycles: every fourth of them, then one of these.
+        # Of so many, one is selected in two cycles: one of every fourth, then one of these.
         quarters = [Signal(8, name=f"quarter_{first}") for first in range(4)]
         selected = Signal(8)
         byte = Signal(8)

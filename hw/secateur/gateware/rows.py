@@ -69,7 +69,8 @@ class RowReader(wiring.Component):
     layer : In(layer table word)
         Held while there is anything in it.
     clear, clear_address : In(1), In(slot_layout(spec))
-        Clear the accumulators of this number in all memories. Only while nothing is drained.
+        Clear the accumulators of this number in all memories, told to the PEs two cycles later.
+        Only while nothing is drained.
     hold : Out(hold_layout(spec))
         To every PE.
     drained : Out(data.ArrayLayout(drained_layout(spec), spec.pes))
@@ -151,6 +152,7 @@ class RowReader(wiring.Component):
         def memory_of(stage: int) -> Value:
             return numbers[stage].tag[:memory_bits]
 
+        # What is cleared in the next cycle, a row that was read or, for a program, in all memories.
         clears = Signal(spec.accumulator_memories)
         m.d.sync += clears.eq(slots[at["clear"] - 2] << memory_of(at["clear"] - 2))
         with m.If(self.clear):

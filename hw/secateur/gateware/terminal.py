@@ -249,7 +249,8 @@ class Terminal(wiring.Component):
             response.head.sequence.eq(request.sequence),
         ]
 
-        # A cycle after the code, the body.
+        # A cycle after the code, the body: a state that sets the code is not the last one before
+        # "respond".
         m.d.sync += response.body.eq(Body.RESULT)
         with m.If(wanted[Command.STATUS] | wanted[Command.LOAD]):
             m.d.sync += response.body.eq(Body.STATUS)
@@ -396,7 +397,7 @@ class Terminal(wiring.Component):
             with m.State("read reply"):
                 m.d.comb += reply.i_read.valid.eq(1)
                 m.next = "respond"
-            with m.State("ended"):  # the body becomes that of the code
+            with m.State("ended"):  # the body becomes that of the code, which may be new
                 m.next = "respond"
             if self.checked:
                 with m.State("ask"):

@@ -132,7 +132,7 @@ def run_columns(
         room = deque([False] * ROOM_TO_VISIT)
         left = deque([0, 0])  # in the cycles before, which `room` does not know of yet
         for cycle in range(cycles):
-            # Garbage beside a visit that is not asserted.
+            # Garbage beside a visit that is not asserted, but for `first`.
             column = Column(
                 rng.randrange(spec.tags),
                 False,

@@ -270,7 +270,7 @@ CLAIMS = (
         lambda: Terminal(SPEC, size=8, clock=1, limit_bits=3),
         name="streams of Terminal",
         size=f"{SMALL}, 8 bytes",
-        cycles=20,
+        cycles=22,
         faults=(
             Fault("terminal", "with m.If(self.o_read.ready):", "if True:", "o_read stays"),
             Fault(
@@ -285,7 +285,7 @@ CLAIMS = (
         lambda: Terminal(SPEC, size=8, clock=1, limit_bits=3, checked=True),
         name="streams of Terminal with the check",
         size=f"{SMALL}, 8 bytes",
-        cycles=20,
+        cycles=22,
         faults=(
             Fault(
                 "terminal",

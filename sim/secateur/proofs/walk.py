@@ -18,8 +18,11 @@ ONE_LANE = dataclasses.replace(SPEC, pes=1, lanes=1)
 
 
 def build() -> Harness:
-    """Jobs begin while the one before is done; words are there, and room is, at any time."""
-    walker = Walker(ONE_LANE)
+    """Jobs begin while the one before is done; words are there, and room is, at any time.
+
+    A column of a check may be passed in any cycle, in place of a job's.
+    """
+    walker = Walker(ONE_LANE, checked=True)
     h = Harness(walker)
     job = walker.job
     h.assume("started while done", ~walker.start | walker.done)
@@ -49,11 +52,13 @@ def build() -> Harness:
     what = [h.late(value, Walker.LATENCY) for value in (tag, first, base, left == 1)]
     value = h.late(walker.word[0])
     visit = walker.o[0]
-    h.claim("passed once", walker.visit == taken)
+    scanned = h.late(walker.scan)
+    h.claim("passed once", walker.visit == (taken | scanned))
     h.claim("the first is passed", walker.visit | ~visit.first)
     h.claim(
         "passed as it is",
         ~taken
+        | scanned
         | (
             (visit.tag == what[0])
             & (visit.first == what[1])
@@ -87,6 +92,7 @@ CLAIMS = (
                 "under_way & job.hidden & self.hidden_there",
                 "takes what there is",
             ),
+            Fault("walk", "known.first & known.valid", "known.first", "the first is passed"),
             Fault(
                 "walk",
                 "job.column.eq(job.column + 1)",
