@@ -143,7 +143,7 @@ def test_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
         Proof(
             name="streams of Terminal",
             size="the smallest engine, 8 bytes",
-            result="bounded to 20 cycles",
+            result="bounded to 22 cycles",
             assertions=("o_read stays", "o stays", "o_load stays", "o_x stays"),
         ),
     ]
