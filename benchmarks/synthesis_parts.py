@@ -12,6 +12,7 @@ from amaranth import *
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue] - no stub
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from synthesis_folded import Folded
 
 from secateur.estimate import payload_bytes
 from secateur.gateware.drain import y_stream
@@ -20,7 +21,6 @@ from secateur.gateware.loader import load_stream
 from secateur.gateware.pe import ProcessingElement
 from secateur.gateware.store import x_stream
 from secateur.gateware.top import Top
-from secateur.measure import TARGET_MHZ, Folded
 from secateur.placed import starts_with
 
 if TYPE_CHECKING:
@@ -35,10 +35,13 @@ __all__ = ["PARTS", "BareEngine", "PeArray", "sources", "wrapper"]
 
 PARTS = ("array", "engine", "top")
 BAUD = 1_000_000
+#: MHz that nextpnr is told to reach: more than any design does, so that it never rests.
+TARGET_MHZ = 400
 #: Sums that are folded into one in a cycle: as many as a LUT has inputs.
 FOLDED = 4
-#: What each PE has of its own.
-OWN = ("count", "write_enable")
+#: What each lane has of its own, and what each PE has.
+OF_LANE = ("i", "codebook")
+OF_PE = ("count", "write_enable", "drained")
 
 #: Amaranth numbers its objects, and not for two threads.
 GENERATING = threading.Lock()
@@ -56,9 +59,9 @@ class PeArray(wiring.Component):
 
     Members
     -------
-    i : In
+    i, codebook : In
         For each lane, what its PEs get.
-    count, write_enable : In
+    count, write_enable, drained : In
         For each PE.
     room, all_ones, all_zeros : Out
         Of all PEs, a cycle later, as the engine's control wants them.
@@ -80,8 +83,12 @@ class PeArray(wiring.Component):
         inputs = {name: member for name, member in members.items() if member.flow is In}
         super().__init__({
             **inputs,
-            "i": In(data.ArrayLayout(inputs["i"].shape, spec.lanes)),
-            **{name: In(data.ArrayLayout(inputs[name].shape, spec.pes)) for name in OWN},
+            **{
+                name: In(data.ArrayLayout(inputs[name].shape, copies))
+                for names, copies in ((OF_LANE, spec.lanes), (OF_PE, spec.pes))
+                for name in names
+                if name in inputs
+            },
             "room": Out(1),
             "all_ones": Out(spec.jobs),
             "all_zeros": Out(spec.jobs),
@@ -95,9 +102,9 @@ class PeArray(wiring.Component):
             m.submodules[f"pe_{index}"] = pe
             for name in self._inputs:
                 value: Any = getattr(self, name)
-                if name == "i":
+                if name in OF_LANE:
                     value = value[index % self.spec.lanes]
-                elif name in OWN:
+                elif name in OF_PE:
                     value = value[index]
                 m.d.comb += getattr(pe, name).eq(value)
         m.d.sync += [
@@ -158,7 +165,7 @@ def wrapper(component: PeArray | BareEngine) -> dict[str, int]:
     """Count the LUTs and flip-flops that are only there to fold a component onto few pins.
 
     A flip-flop for each bit of the inputs, one and a LUT for each bit of the outputs, one and a
-    LUT for each bit of a sum's parts in the tree that folds those of the PEs, and the reset's.
+    LUT for each bit of a sum's parts in the tree that folds those of the PEs.
     """
     bits = {In: 0, Out: 0}
     for _, member, value in component.signature.flatten(component):
@@ -167,7 +174,7 @@ def wrapper(component: PeArray | BareEngine) -> dict[str, int]:
     while pes > 1:
         pes = -(-pes // FOLDED)
         tree += pes * component.spec.accumulator_width
-    return {"lut4": bits[Out] + tree, "ff": 1 + bits[In] + bits[Out] + tree}
+    return {"lut4": bits[Out] + tree, "ff": bits[In] + bits[Out] + tree}
 
 
 def sources(
