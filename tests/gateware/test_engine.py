@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,6 +199,23 @@ def test_programs_of_other_shapes() -> None:
             await s.infer(pair, random_inputs(index, pair.network, 3))
 
     session(Engine(spec), body)
+
+
+@pytest.mark.parametrize("codebook", [False, True])
+def test_sections_in_the_other_order(codebook: bool) -> None:
+    """The weights first, so that no section after them may reach a PE's."""
+    (pair,) = pairs(1, (6, 7, 4), codebook=codebook, pes=2)
+    contents = dict(reversed(read_image(pair.program.spec, pair.program.image).items()))
+    assert next(iter(contents))[0] == Section.WEIGHTS
+    image = write_image(pair.program.spec, contents)
+    turned = Pair(pair.network, replace(pair.program, image=image))
+
+    async def body(s: Session) -> None:
+        s.send(image)
+        await s.until(lambda: s.status("program") == turned.program.id)
+        await s.infer(turned, random_inputs(1, pair.network, 4))
+
+    session(Engine(pair.program.spec), body)
 
 
 @pytest.mark.parametrize("banks", [1, 2])
