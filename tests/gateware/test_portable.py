@@ -1,7 +1,8 @@
-"""Portable memory and multiplier against lists of words and Python's integers."""
+"""Portable memory, multiplier and adder against lists of words and Python's integers."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from amaranth.lib import data
 from amaranth.sim import Simulator
 
 from secateur.bench.hostile import HOSTILE
-from secateur.technology import Memory, Multiplier
+from secateur.technology import Adder, Memory, Multiplier
 from secateur.technology.ice40 import FLIP_FLOP_WORDS, Ice40Memory
 from secateur.technology.portable import DISTRIBUTED_WORDS
 
@@ -181,3 +182,21 @@ def test_multiplier(a_width: int, b_width: int) -> None:
             assert want in (None, ctx.get(dut.product)), f"before {a} * {b}: not {want}"
 
     simulate(dut, bench)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_adder(width: int, more: int) -> None:
+    """Every sum of few bits, modulo their number."""
+    dut = Adder(width, more=more)
+
+    async def bench(ctx: Any) -> None:
+        for a, b, c, first in itertools.product(*3 * [range(1 << width)], range(2)):
+            for name, value in (("a", a), ("b", b), ("c", c), ("first", first)):
+                ctx.set(getattr(dut, name), value)
+            await ctx.delay(1e-9)
+            assert ctx.get(dut.sum) == (c + more + (a if first else b)) % (1 << width)
+
+    simulator = Simulator(dut)
+    simulator.add_testbench(bench)
+    simulator.run()

@@ -1,4 +1,4 @@
-"""The cells of every technology against the same lists of words and the same products."""
+"""The cells of every technology against the same lists of words, products and sums."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ EMPTY = [
 #: Words of SPRAM: in one, wider than one, and deeper than one.
 LARGE = [(1024, 1, 12), (2048, 1, 20), (32768, 1, 16)]
 MULTIPLIERS = [(8, 8), (9, 4), (16, 16), (17, 16), (18, 18), (18, 2), (19, 8)]
+#: Bits of sums, and what is added too.
+ADDERS = [(1, 0), (2, 1), (5, 1), (6, 1), (19, 0), (20, 0)]
 
 
 class SideBySide(wiring.Component):
@@ -54,11 +56,15 @@ class SideBySide(wiring.Component):
     write_word: Signal
     a: Signal
     b: Signal
+    c: Signal
+    first: Signal
 
     def __init__(self) -> None:
         rng = random.Random(5)
-        self.memories, self.multipliers = {}, {}
-        self.cases: dict[str, list[dict[str, Any]]] = {"memories": [], "multipliers": []}
+        self.memories, self.multipliers, self.adders = {}, {}, {}
+        self.cases: dict[str, list[dict[str, Any]]] = {
+            kind: [] for kind in ("memories", "multipliers", "adders")
+        }
         made = set()
         for technology in TECHNOLOGIES:
             if technology.memory not in made:  # not once more where two have the same
@@ -75,15 +81,24 @@ class SideBySide(wiring.Component):
                     name = f"{technology.name}_{a}_by_{b}"
                     self.multipliers[name] = technology.multiplier(a, b)
                     self.cases["multipliers"].append({"name": name, "a": a, "b": b})
-            made |= {technology.memory, technology.multiplier}
+            if technology.adder not in made:
+                for width, more in ADDERS:
+                    name = f"{technology.name}_sum_{width}_{more}"
+                    self.adders[name] = technology.adder(width, more=more)
+                    self.cases["adders"].append({"name": name, "width": width, "more": more})
+            made |= {technology.memory, technology.multiplier, technology.adder}
         super().__init__({
             **{name: In(20) for name in ("read_address", "write_address")},
             "read_enable": In(1),
             "write_enable": In(1),
             "write_word": In(80),
-            "a": In(20),
-            "b": In(20),
-            **{case["name"]: Out(case["width"]) for case in self.cases["memories"]},
+            **{name: In(20) for name in "abc"},
+            "first": In(1),
+            **{
+                case["name"]: Out(case["width"])
+                for kind in ("memories", "adders")
+                for case in self.cases[kind]
+            },
             **{
                 case["name"]: Out(signed(case["a"] + case["b"]))
                 for case in self.cases["multipliers"]
@@ -128,6 +143,15 @@ class SideBySide(wiring.Component):
                 multiplier.b.eq(self.b),
                 getattr(self, name).eq(multiplier.product),
             ]
+        for name, adder in self.adders.items():
+            m.submodules[name] = adder
+            m.d.comb += [
+                adder.first.eq(self.first),
+                adder.a.eq(self.a),
+                adder.b.eq(self.b),
+                adder.c.eq(self.c),
+                getattr(self, name).eq(adder.sum),
+            ]
         return m
 
 
@@ -137,7 +161,7 @@ def test_same_in_every_technology(tmp_path: Path, pytestconfig: pytest.Config) -
     design = SideBySide()
     text = verilog.convert(design, name="dut", emit_src=False)
     # What this is about: that hard cells were there.
-    ecp5 = ("DP16KD", "TRELLIS_DPR16X4", "MULT18X18D")
+    ecp5 = ("DP16KD", "TRELLIS_DPR16X4", "MULT18X18D", "CCU2C")
     for cell in (*ecp5, "SB_RAM40_4K", "SB_SPRAM256KA", "SB_MAC16"):
         assert f"  {cell} " in text
     source = tmp_path / "dut.v"
@@ -152,4 +176,4 @@ def test_same_in_every_technology(tmp_path: Path, pytestconfig: pytest.Config) -
         arguments=NETLIST_ARGUMENTS,
         env={"CASES": str(cases)},
     )
-    assert passed == ["memories", "multipliers"]
+    assert passed == ["memories", "multipliers", "adders"]

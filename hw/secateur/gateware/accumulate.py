@@ -151,33 +151,34 @@ class Accumulator(wiring.Component):
         # Cycle 1: the two that are known by now.
         total = Signal(shape, reset_less=True)  # in cycle 4 of each product
         before = Signal(shape, reset_less=True)  # likewise, of the one before
-        kept = Signal(shape, reset_less=True)  # zero where it is not needed
-        unused = Signal()
+        kept = Signal(shape, reset_less=True)
+        unused = Signal()  # what the memory has read
         late_hits = Signal(2)
         m.d.sync += [
             before.eq(total),
-            kept.eq(
-                (total & hits[3].replicate(len(total)))
-                | (before & (hits[4] & ~hits[3]).replicate(len(total)))
-            ),
+            kept.eq(Mux(hits[3], total, before)),
             late_hits.eq(Cat(hits[1], hits[2])),
             unused.eq(hits[2] | hits[3] | hits[4]),
         ]
 
-        # Cycle 2: one more, and what the memory has read.
-        forwarded = Signal(shape, reset_less=True)
-        stored = Signal(shape, reset_less=True)
+        # Cycle 2: one more, or what the memory has read.
+        known = Signal(shape, reset_less=True)
         newest = Signal()
+        stored = Array(ram.read_word for ram in memories)[memory_of(slot[2])]
         m.d.sync += [
-            forwarded.eq(Mux(late_hits[1], total, kept)),
-            stored.eq(Array(ram.read_word for ram in memories)[memory_of(slot[2])]),
+            known.eq(Mux(unused, Mux(late_hits[1], total, kept), stored)),
             newest.eq(late_hits[0]),
         ]
-        with m.If(unused):
-            m.d.sync += stored.eq(0)
 
         # Cycle 3: add. The width holds every partial sum of the program: nothing wraps.
-        m.d.sync += total.eq(Mux(newest, total, forwarded | stored) + multiplier.product)
+        m.submodules.adder = adder = self.technology.adder(len(total))
+        m.d.comb += [
+            adder.first.eq(newest),
+            adder.a.eq(total),
+            adder.b.eq(known),
+            adder.c.eq(multiplier.product),
+        ]
+        m.d.sync += total.eq(adder.sum)
         if count == 1:
             with m.If(~valid[3]):
                 m.d.sync += total.eq(0)

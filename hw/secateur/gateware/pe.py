@@ -240,11 +240,15 @@ class ProcessingElement(wiring.Component):
 
         # Cycle 3: its row is relative to the one before; its code becomes a weight.
         row = Signal(range(spec.row_depth))
-        skip = Signal.like(row)
-        m.d.comb += skip.eq(zeros)
+        m.submodules.rows = rows = self.technology.adder(len(row), more=1)
+        m.d.comb += [
+            rows.first.eq(steps[3].first),
+            rows.a.eq(-1),
+            rows.b.eq(row),
+            rows.c.eq(zeros),
+        ]
         with m.If(steps[3].valid):
-            # The row before, or -1, and zeros, and 1.
-            m.d.sync += row.eq((row | steps[3].first.replicate(len(row))) - ~skip)
+            m.d.sync += row.eq(rows.sum)
         weight = self._value_of(m, code, steps[3].tag)
 
         # From cycle 4 on: multiply and accumulate.

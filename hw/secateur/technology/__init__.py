@@ -1,4 +1,4 @@
-"""What the gateware takes from the FPGA: memories and multipliers, in the cells of a vendor.
+"""What the gateware takes from the FPGA: memories, multipliers, adders, in a vendor's cells.
 
 Every technology has the members and the timing of :mod:`secateur.technology.portable`.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.technology.portable import Memory, Multiplier
+from secateur.technology.portable import Adder, Memory, Multiplier
 
-__all__ = ["OWN", "PORTABLE", "Memory", "Multiplier", "Technology"]
+__all__ = ["OWN", "PORTABLE", "Adder", "Memory", "Multiplier", "Technology"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,15 @@ class Technology:
         another one is written to the only bank.
     multiplier : type
         Makes the multipliers.
+    adder : type
+        Makes the adders that choose what they add.
     """
 
     name: str
     memory: type[Memory]
     large_memory: type[Memory]
     multiplier: type[Multiplier]
+    adder: type[Adder]
 
 
 #: Attribute of a register that lies near what it drives, beside equal ones that lie elsewhere. A
@@ -40,4 +43,6 @@ class Technology:
 OWN = "own"
 
 #: For any FPGA: Yosys picks the cells.
-PORTABLE = Technology(name="portable", memory=Memory, large_memory=Memory, multiplier=Multiplier)
+PORTABLE = Technology(
+    name="portable", memory=Memory, large_memory=Memory, multiplier=Multiplier, adder=Adder
+)

@@ -1,6 +1,7 @@
 """The hard cells of the ECP5, with the registers that Yosys does not infer.
 
-Cells and parameters as in Lattice's FPGA-TN-02204 (memory) and FPGA-TN-02205 (sysDSP). At speed
+Cells and parameters as in Lattice's FPGA-TN-02204 (memory), FPGA-TN-02205 (sysDSP) and, of the
+carry chain, as in Yosys's model of it (``ecp5/ccu2c_sim.vh``). At speed
 grade 6 nextpnr times a block RAM at 361 MHz with its output register and at 141 MHz without, and a
 multiplier at 363 MHz with the registers at its operands and its product and at 140 MHz without.
 """
@@ -14,14 +15,14 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Valu
 from secateur.technology import Technology
 from secateur.technology.blocks import BlockRam, TiledMemory
 from secateur.technology.distributed import DistributedMemory
-from secateur.technology.portable import DISTRIBUTED_WORDS, Multiplier
+from secateur.technology.portable import DISTRIBUTED_WORDS, Adder, Multiplier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from secateur.technology.blocks import Tile
 
-__all__ = ["EBR", "ECP5", "Ecp5Memory", "Ecp5Multiplier"]
+__all__ = ["EBR", "ECP5", "Ecp5Adder", "Ecp5Memory", "Ecp5Multiplier"]
 
 #: 18 kbit, simple dual port.
 EBR = BlockRam(shapes=((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36)))
@@ -165,9 +166,46 @@ class Ecp5Multiplier(Multiplier):
         return m
 
 
+class Ecp5Adder(Adder):
+    """Carry chain of CCU2C, two bits each, whose LUTs choose too: Yosys puts LUTs before them."""
+
+    @staticmethod
+    def table() -> Const:
+        """Make the contents of a LUT with the inputs c, a, first, b, from the lowest on.
+
+        It gives the sum of two bits. Where that is 0 the carry out is what the LUT gives with
+        neither first nor b: c.
+        """
+        inputs = [[index >> bit & 1 for bit in range(4)] for index in range(16)]
+        sums = [c ^ (a if first else b) for c, a, first, b in inputs]
+        return Const(sum(bit << index for index, bit in enumerate(sums)), 16)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        a, b, c, out = (Signal(self.width + self.width % 2) for _ in range(4))
+        m.d.comb += [a.eq(self.a), b.eq(self.b), c.eq(self.c), self.sum.eq(out)]
+        carry = Const(self.more)
+        for low in range(0, self.width, 2):
+            into, carry = carry, Signal(name=f"carry_{low + 2}")
+            m.submodules[f"bits_{low}"] = Instance(
+                "CCU2C",
+                **{f"p_INIT{bit}": self.table() for bit in range(2)},
+                **{f"p_INJECT1_{bit}": "NO" for bit in range(2)},
+                **pins("i", "A", c[low : low + 2]),
+                **pins("i", "B", a[low : low + 2]),
+                **pins("i", "C", self.first.replicate(2)),
+                **pins("i", "D", b[low : low + 2]),
+                i_CIN=into,
+                **pins("o", "S", out[low : low + 2]),
+                o_COUT=carry,
+            )
+        return m
+
+
 ECP5 = Technology(
     name="ecp5",
     memory=Ecp5Memory,
     large_memory=Ecp5Memory,
     multiplier=Ecp5Multiplier,
+    adder=Ecp5Adder,
 )

@@ -23,7 +23,7 @@ from amaranth.hdl import (
 
 from secateur.technology import Technology
 from secateur.technology.blocks import BlockRam, Tile, TiledMemory
-from secateur.technology.portable import Multiplier
+from secateur.technology.portable import Adder, Multiplier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -286,9 +286,17 @@ class Ice40UpMultiplier(Multiplier):
 
 #: LP and HX, which have neither multipliers nor SPRAM.
 ICE40 = Technology(
-    name="ice40", memory=Ice40Memory, large_memory=Ice40Memory, multiplier=Multiplier
+    name="ice40",
+    memory=Ice40Memory,
+    large_memory=Ice40Memory,
+    multiplier=Multiplier,
+    adder=Adder,
 )
 #: UltraPlus.
 ICE40UP = Technology(
-    name="ice40up", memory=Ice40Memory, large_memory=Ice40UpMemory, multiplier=Ice40UpMultiplier
+    name="ice40up",
+    memory=Ice40Memory,
+    large_memory=Ice40UpMemory,
+    multiplier=Ice40UpMultiplier,
+    adder=Adder,
 )

@@ -1,10 +1,10 @@
-"""Memory and multiplier as any FPGA has them: the definition that vendors' cells must match."""
+"""Memory, multiplier and adder as any FPGA has them: what vendors' cells must match."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from amaranth.hdl import Cat, Module, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from amaranth.hdl import ShapeLike
 
-__all__ = ["DISTRIBUTED_WORDS", "Memory", "Multiplier"]
+__all__ = ["DISTRIBUTED_WORDS", "Adder", "Memory", "Multiplier"]
 
 #: Words up to which a memory is built of distributed RAM; the block RAMs are for the program.
 DISTRIBUTED_WORDS = 64
@@ -179,4 +179,46 @@ class Multiplier(wiring.Component):
             product.eq(a * b),  # Cycle 1
         ]
         m.d.comb += self.product.eq(product)
+        return m
+
+
+class Adder(wiring.Component):
+    """Sum of a number and one of two others, in the same cycle, modulo ``2 ** width``.
+
+    Parameters
+    ----------
+    width : int
+        Bits of all numbers.
+    more : int
+        0 or 1: what is added too.
+
+    Members
+    -------
+    first : In(1)
+        Add ``a``, not ``b``.
+    a, b, c : In(width)
+        The numbers.
+    sum : Out(width)
+        ``c + more + (a if first else b)``.
+    """
+
+    first: Signal
+    a: Signal
+    b: Signal
+    c: Signal
+    sum: Signal
+
+    def __init__(self, width: int, *, more: int = 0) -> None:
+        self.width, self.more = width, more
+        super().__init__({
+            "first": In(1),
+            **{name: In(width) for name in ("a", "b", "c")},
+            "sum": Out(width),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        chosen = Mux(self.first, self.a, self.b)
+        # -~c is c + 1, without a second sum.
+        m.d.comb += self.sum.eq(chosen - ~self.c if self.more else chosen + self.c)
         return m

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Signal, Value
 
-from secateur.technology import Memory, Multiplier, Technology
+from secateur.technology import Adder, Memory, Multiplier, Technology
 
 __all__ = ["HOSTILE"]
 
@@ -43,4 +43,6 @@ class _Memory(Memory):
 
 
 #: For simulation: a component that works with it needs nothing that no contract promises.
-HOSTILE = Technology(name="hostile", memory=_Memory, large_memory=_Memory, multiplier=Multiplier)
+HOSTILE = Technology(
+    name="hostile", memory=_Memory, large_memory=_Memory, multiplier=Multiplier, adder=Adder
+)

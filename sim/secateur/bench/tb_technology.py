@@ -1,4 +1,4 @@
-"""cocotb test bench: the memories and multipliers of every technology, side by side.
+"""cocotb test bench: the memories, multipliers and adders of every technology, side by side.
 
 The environment variable ``CASES`` names a file of the cases (``tests/netlist/test_technology.py``).
 """
@@ -67,6 +67,13 @@ async def memories(dut: Any) -> None:
                     assert got == word, f"cycle {cycle}: {name} reads {got:#x}, not {word:#x}"
 
 
+def operands(rng: random.Random, count: int) -> list[int]:
+    """Draw operands of 20 bits: extremes, single bits, any."""
+    if rng.random() < 0.3:
+        return [rng.choice((1, -1)) << rng.randrange(20) & 0xFFFFF for _ in range(count)]
+    return [rng.choice((0, -1, 1, rng.getrandbits(20))) & 0xFFFFF for _ in range(count)]
+
+
 @cocotb.test()
 async def multipliers(dut: Any) -> None:
     """Every product is that of Python, extremes among the operands."""
@@ -74,20 +81,34 @@ async def multipliers(dut: Any) -> None:
     Clock(dut.clk, 10, unit="ns").start()
     expected: list[dict[str, int]] = []
     for cycle in range(CYCLES):
-        a, b = (rng.choice((0, -1, 1, rng.getrandbits(20))) & 0xFFFFF for _ in range(2))
-        if rng.random() < 0.3:
-            a, b = (rng.choice((1, -1)) << rng.randrange(20) & 0xFFFFF for _ in range(2))
+        a, b = operands(rng, 2)
         dut.a.value, dut.b.value = a, b
         want = {}
         for case in mine:
-            operands = [
+            factors = [
                 ((value & (1 << width) - 1) ^ 1 << width - 1) - (1 << width - 1)
                 for value, width in ((a, case["a"]), (b, case["b"]))
             ]
-            want[case["name"]] = operands[0] * operands[1]
+            want[case["name"]] = factors[0] * factors[1]
         expected.append(want)
         await FallingEdge(dut.clk)
         if cycle + 1 >= LATENCY:
             for name, product in expected[cycle + 1 - LATENCY].items():
                 got = getattr(dut, name).value.to_signed()
                 assert got == product, f"cycle {cycle}: {name} is {got}, not {product}"
+
+
+@cocotb.test()
+async def adders(dut: Any) -> None:
+    """Every sum is that of Python, in the same cycle."""
+    rng, mine = random.Random(3), cases("adders")
+    Clock(dut.clk, 10, unit="ns").start()
+    for cycle in range(CYCLES):
+        a, b, c = operands(rng, 3)
+        first = rng.getrandbits(1)
+        dut.a.value, dut.b.value, dut.c.value, dut.first.value = a, b, c, first
+        await FallingEdge(dut.clk)
+        for case in mine:
+            want = (c + case["more"] + (a if first else b)) % (1 << case["width"])
+            got = int(getattr(dut, case["name"]).value)
+            assert got == want, f"cycle {cycle}: {case['name']} is {got:#x}, not {want:#x}"

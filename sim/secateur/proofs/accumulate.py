@@ -83,15 +83,15 @@ def build(memories: int) -> Harness:
 
 
 FAULTS = (
-    Fault("accumulate", "(total & hits[3]", "(0 & hits[3]", "sums as added"),
-    Fault("accumulate", "hits[4] & ~hits[3]", "hits[4]", "sums as added"),
-    Fault("accumulate", "Mux(late_hits[1], total, kept)", "kept", "sums as added"),
+    Fault("accumulate", "Mux(hits[3], total, before)", "before", "sums as added"),
     Fault(
         "accumulate",
-        "Mux(newest, total, forwarded | stored)",
-        "forwarded | stored",
+        "Mux(hits[3], total, before)",
+        "Mux(hits[4], before, total)",
         "sums as added",
     ),
+    Fault("accumulate", "Mux(late_hits[1], total, kept)", "kept", "sums as added"),
+    Fault("accumulate", "newest.eq(late_hits[0])", "newest.eq(0)", "sums as added"),
     Fault(
         "accumulate",
         "unused.eq(hits[2] | hits[3] | hits[4])",
