@@ -25,10 +25,10 @@ NOTE = (
     "after packing (nextpnr's TRELLIS_COMB, ICESTORM_LC), those of distributed RAM, of carry "
     "chains and, on the iCE40, of flip-flops alone included. RAMW: write ports of distributed RAM, "
     "each of which keeps two further sites from being used; they are not among the LUT4. The parts "
-    "array and engine include what folds them onto few pins: see `wrapper`. Fmax is cut to what "
-    "the data sheet allows cells that nextpnr cannot time; nextpnr: before that. seeds: the "
-    "slowest and the fastest of those that were routed, and how many of how many these are; for "
-    "the median the others count as slower."
+    "array and engine have no reset, as on the boards of the ECP5, and include what folds them "
+    "onto few pins: see `wrapper`. Fmax is cut to what the data sheet allows cells that nextpnr "
+    "cannot time; nextpnr: before that. seeds: the slowest and the fastest of those that were "
+    "routed, and how many of how many these are; for the median the others count as slower."
 )
 HEADINGS = (
     *("case", "part", "LUT4", "RAMW", "FF", "RAM", "DSP", "SPRAM", "LUT4/PE"),

@@ -13,6 +13,7 @@ import pytest
 from amaranth import *
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue] - no stub
 from amaranth.lib.wiring import In
+from amaranth.sim import Simulator
 
 from secateur.bench.networks import random_inputs, random_network
 from secateur.device import DEVICES, find_device
@@ -20,6 +21,7 @@ from secateur.encode import encode, fit
 from secateur.engine import EngineSpec
 from secateur.errors import BadInputError, CheckFailedError
 from secateur.synthesize import Routed
+from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -263,6 +265,31 @@ def test_wrapper_counts_what_it_adds(parts: ModuleType) -> None:
     }
 
 
+def test_pes_are_connected_as_in_the_engine(parts: ModuleType) -> None:
+    """A register for each lane, or for each PE."""
+    array = parts.PeArray(SIX, technology=PORTABLE)
+
+    async def bench(ctx: Any) -> None:
+        for lane in range(SIX.lanes):
+            ctx.set(array.i[lane].value, 10 + lane)
+            ctx.set(array.codebook[lane].value, 20 + lane)
+        for index in range(SIX.pes):
+            ctx.set(array.count[index], index)
+            ctx.set(array.write_enable[index], index % 3 == 0)
+            ctx.set(array.drained[index].slot.row, index)
+        await ctx.delay(1e-9)
+        for index, pe in enumerate(array.pes):
+            assert ctx.get(pe.i.value) == 10 + index % SIX.lanes
+            assert ctx.get(pe.codebook.value) == 20 + index % SIX.lanes
+            assert ctx.get(pe.count) == ctx.get(pe.drained.slot.row) == index
+            assert ctx.get(pe.write_enable) == (index % 3 == 0)
+
+    simulator = Simulator(array)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
 @pytest.mark.parametrize("part", ["array", "engine", "top"])
 def test_sources_are_the_same_each_time(parts: ModuleType, part: str) -> None:
     """Or nothing would be found again; and each PE is there with its multiplier."""
@@ -272,6 +299,7 @@ def test_sources_are_the_same_each_time(parts: ModuleType, part: str) -> None:
     assert files == again
     text = files["top.il"].decode()
     assert text.count("cell \\MULT18X18D") == SMALL.pes
+    assert " \\rst\n" not in text  # as on the boards
     assert [*files] == (["top.il", "top.lpf"] if part == "top" else ["top.il"])
     assert options == (
         ("--lpf", "top.lpf") if part == "top" else ("--freq", "400", "--lpf-allow-unconstrained")

@@ -203,7 +203,7 @@ def test_programs_of_other_shapes() -> None:
 
 @pytest.mark.parametrize("codebook", [False, True])
 def test_sections_in_the_other_order(codebook: bool) -> None:
-    """The weights first, so that no section after them may reach a PE's."""
+    """The weights first: a later section that reached a PE's memory would spoil them."""
     (pair,) = pairs(1, (6, 7, 4), codebook=codebook, pes=2)
     contents = dict(reversed(read_image(pair.program.spec, pair.program.image).items()))
     assert next(iter(contents))[0] == Section.WEIGHTS

@@ -184,18 +184,19 @@ def test_multiplier(a_width: int, b_width: int) -> None:
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("carry", [False, True])
 @pytest.mark.parametrize("width", [1, 2, 3])
-def test_adder(width: int, more: int) -> None:
+def test_adder(width: int, carry: bool) -> None:
     """Every sum of few bits, modulo their number."""
-    dut = Adder(width, more=more)
+    dut = Adder(width, carry=carry)
 
     async def bench(ctx: Any) -> None:
-        for a, b, c, first in itertools.product(*3 * [range(1 << width)], range(2)):
-            for name, value in (("a", a), ("b", b), ("c", c), ("first", first)):
+        for a, b, c, select in itertools.product(*3 * [range(1 << width)], range(2)):
+            for name, value in (("a", a), ("b", b), ("c", c), ("select", select)):
                 ctx.set(getattr(dut, name), value)
             await ctx.delay(1e-9)
-            assert ctx.get(dut.sum) == (c + more + (a if first else b)) % (1 << width)
+            want = (c + carry + (a if select else b)) % (1 << width)
+            assert ctx.get(dut.sum) == want, f"{a if select else b} + {c}: not {want}"
 
     simulator = Simulator(dut)
     simulator.add_testbench(bench)

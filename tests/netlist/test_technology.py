@@ -42,8 +42,8 @@ EMPTY = [
 #: Words of SPRAM: in one, wider than one, and deeper than one.
 LARGE = [(1024, 1, 12), (2048, 1, 20), (32768, 1, 16)]
 MULTIPLIERS = [(8, 8), (9, 4), (16, 16), (17, 16), (18, 18), (18, 2), (19, 8)]
-#: Bits of sums, and what is added too.
-ADDERS = [(1, 0), (2, 1), (5, 1), (6, 1), (19, 0), (20, 0)]
+#: Bits of sums, and the carry.
+ADDERS = [(1, 0), (2, 1), (5, 1), (6, 1), (19, 0), (19, 1), (20, 0)]
 
 
 class SideBySide(wiring.Component):
@@ -57,7 +57,7 @@ class SideBySide(wiring.Component):
     a: Signal
     b: Signal
     c: Signal
-    first: Signal
+    select: Signal
 
     def __init__(self) -> None:
         rng = random.Random(5)
@@ -82,10 +82,10 @@ class SideBySide(wiring.Component):
                     self.multipliers[name] = technology.multiplier(a, b)
                     self.cases["multipliers"].append({"name": name, "a": a, "b": b})
             if technology.adder not in made:
-                for width, more in ADDERS:
-                    name = f"{technology.name}_sum_{width}_{more}"
-                    self.adders[name] = technology.adder(width, more=more)
-                    self.cases["adders"].append({"name": name, "width": width, "more": more})
+                for width, carry in ADDERS:
+                    name = f"{technology.name}_sum_{width}_{carry}"
+                    self.adders[name] = technology.adder(width, carry=bool(carry))
+                    self.cases["adders"].append({"name": name, "width": width, "carry": carry})
             made |= {technology.memory, technology.multiplier, technology.adder}
         super().__init__({
             **{name: In(20) for name in ("read_address", "write_address")},
@@ -93,7 +93,7 @@ class SideBySide(wiring.Component):
             "write_enable": In(1),
             "write_word": In(80),
             **{name: In(20) for name in "abc"},
-            "first": In(1),
+            "select": In(1),
             **{
                 case["name"]: Out(case["width"])
                 for kind in ("memories", "adders")
@@ -146,7 +146,7 @@ class SideBySide(wiring.Component):
         for name, adder in self.adders.items():
             m.submodules[name] = adder
             m.d.comb += [
-                adder.first.eq(self.first),
+                adder.select.eq(self.select),
                 adder.a.eq(self.a),
                 adder.b.eq(self.b),
                 adder.c.eq(self.c),

@@ -152,7 +152,7 @@ class Accumulator(wiring.Component):
         total = Signal(shape, reset_less=True)  # in cycle 4 of each product
         before = Signal(shape, reset_less=True)  # likewise, of the one before
         kept = Signal(shape, reset_less=True)
-        unused = Signal()  # what the memory has read
+        unused = Signal()  # the memory's word: one that is forwarded takes its place
         late_hits = Signal(2)
         m.d.sync += [
             before.eq(total),
@@ -173,7 +173,7 @@ class Accumulator(wiring.Component):
         # Cycle 3: add. The width holds every partial sum of the program: nothing wraps.
         m.submodules.adder = adder = self.technology.adder(len(total))
         m.d.comb += [
-            adder.first.eq(newest),
+            adder.select.eq(newest),
             adder.a.eq(total),
             adder.b.eq(known),
             adder.c.eq(multiplier.product),

@@ -240,15 +240,16 @@ class ProcessingElement(wiring.Component):
 
         # Cycle 3: its row is relative to the one before; its code becomes a weight.
         row = Signal(range(spec.row_depth))
-        m.submodules.rows = rows = self.technology.adder(len(row), more=1)
+        m.submodules.next_row = next_row = self.technology.adder(len(row), carry=True)
         m.d.comb += [
-            rows.first.eq(steps[3].first),
-            rows.a.eq(-1),
-            rows.b.eq(row),
-            rows.c.eq(zeros),
+            # -1 before a column's first entry, else the row before, and zeros, and 1.
+            next_row.select.eq(steps[3].first),
+            next_row.a.eq(-1),
+            next_row.b.eq(row),
+            next_row.c.eq(zeros),
         ]
         with m.If(steps[3].valid):
-            m.d.sync += row.eq(rows.sum)
+            m.d.sync += row.eq(next_row.sum)
         weight = self._value_of(m, code, steps[3].tag)
 
         # From cycle 4 on: multiply and accumulate.

@@ -1,13 +1,14 @@
 """The hard cells of the ECP5, with the registers that Yosys does not infer.
 
-Cells and parameters as in Lattice's FPGA-TN-02204 (memory), FPGA-TN-02205 (sysDSP) and, of the
-carry chain, as in Yosys's model of it (``ecp5/ccu2c_sim.vh``). At speed
-grade 6 nextpnr times a block RAM at 361 MHz with its output register and at 141 MHz without, and a
-multiplier at 363 MHz with the registers at its operands and its product and at 140 MHz without.
+Cells and parameters as in Lattice's FPGA-TN-02204 (memory) and FPGA-TN-02205 (sysDSP), and as in
+Yosys's model of the carry chain (``ecp5/ccu2c_sim.vh``). At speed grade 6 nextpnr times a block RAM
+at 361 MHz with its output register and at 141 MHz without, and a multiplier at 363 MHz with the
+registers at its operands and its product and at 140 MHz without.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value, signed
@@ -26,6 +27,16 @@ __all__ = ["EBR", "ECP5", "Ecp5Adder", "Ecp5Memory", "Ecp5Multiplier"]
 
 #: 18 kbit, simple dual port.
 EBR = BlockRam(shapes=((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36)))
+
+#: A LUT whose inputs A to D are c, a, select, b of an adder: the sum of two bits. Where it is 0 the
+#: carry out is what the LUT gives without select and b, which is c.
+SUM_OF_CHOSEN = Const(
+    sum(
+        (c ^ (a if select else b)) << (c | a << 1 | select << 2 | b << 3)
+        for c, a, select, b in itertools.product(range(2), repeat=4)
+    ),
+    16,
+)
 
 
 def pins(direction: str, name: str, value: Value) -> dict[str, Value]:
@@ -167,33 +178,26 @@ class Ecp5Multiplier(Multiplier):
 
 
 class Ecp5Adder(Adder):
-    """Carry chain of CCU2C, two bits each, whose LUTs choose too: Yosys puts LUTs before them."""
+    """Carry chain of CCU2C, two bits each, whose LUTs choose, too.
 
-    @staticmethod
-    def table() -> Const:
-        """Make the contents of a LUT with the inputs c, a, first, b, from the lowest on.
-
-        It gives the sum of two bits. Where that is 0 the carry out is what the LUT gives with
-        neither first nor b: c.
-        """
-        inputs = [[index >> bit & 1 for bit in range(4)] for index in range(16)]
-        sums = [c ^ (a if first else b) for c, a, first, b in inputs]
-        return Const(sum(bit << index for index, bit in enumerate(sums)), 16)
+    Where the numbers come from registers this is one cell and one wire to the sum, whatever its
+    width; Yosys puts LUTs before the chain.
+    """
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         a, b, c, out = (Signal(self.width + self.width % 2) for _ in range(4))
         m.d.comb += [a.eq(self.a), b.eq(self.b), c.eq(self.c), self.sum.eq(out)]
-        carry = Const(self.more)
+        carry = Const(int(self.carry))
         for low in range(0, self.width, 2):
             into, carry = carry, Signal(name=f"carry_{low + 2}")
             m.submodules[f"bits_{low}"] = Instance(
                 "CCU2C",
-                **{f"p_INIT{bit}": self.table() for bit in range(2)},
+                **{f"p_INIT{bit}": SUM_OF_CHOSEN for bit in range(2)},
                 **{f"p_INJECT1_{bit}": "NO" for bit in range(2)},
                 **pins("i", "A", c[low : low + 2]),
                 **pins("i", "B", a[low : low + 2]),
-                **pins("i", "C", self.first.replicate(2)),
+                **pins("i", "C", self.select.replicate(2)),
                 **pins("i", "D", b[low : low + 2]),
                 i_CIN=into,
                 **pins("o", "S", out[low : low + 2]),

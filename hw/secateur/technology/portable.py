@@ -189,36 +189,36 @@ class Adder(wiring.Component):
     ----------
     width : int
         Bits of all numbers.
-    more : int
-        0 or 1: what is added too.
+    carry : bool
+        Whether 1 is added too.
 
     Members
     -------
-    first : In(1)
+    select : In(1)
         Add ``a``, not ``b``.
     a, b, c : In(width)
         The numbers.
     sum : Out(width)
-        ``c + more + (a if first else b)``.
+        ``c + carry + (a if select else b)``.
     """
 
-    first: Signal
+    select: Signal
     a: Signal
     b: Signal
     c: Signal
     sum: Signal
 
-    def __init__(self, width: int, *, more: int = 0) -> None:
-        self.width, self.more = width, more
+    def __init__(self, width: int, *, carry: bool = False) -> None:
+        self.width, self.carry = width, carry
         super().__init__({
-            "first": In(1),
+            "select": In(1),
             **{name: In(width) for name in ("a", "b", "c")},
             "sum": Out(width),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        chosen = Mux(self.first, self.a, self.b)
+        chosen = Mux(self.select, self.a, self.b)
         # -~c is c + 1, without a second sum.
-        m.d.comb += self.sum.eq(chosen - ~self.c if self.more else chosen + self.c)
+        m.d.comb += self.sum.eq(chosen - ~self.c if self.carry else chosen + self.c)
         return m

@@ -105,10 +105,10 @@ async def adders(dut: Any) -> None:
     Clock(dut.clk, 10, unit="ns").start()
     for cycle in range(CYCLES):
         a, b, c = operands(rng, 3)
-        first = rng.getrandbits(1)
-        dut.a.value, dut.b.value, dut.c.value, dut.first.value = a, b, c, first
+        select = rng.getrandbits(1)
+        dut.a.value, dut.b.value, dut.c.value, dut.select.value = a, b, c, select
         await FallingEdge(dut.clk)
         for case in mine:
-            want = (c + case["more"] + (a if first else b)) % (1 << case["width"])
+            want = (c + case["carry"] + (a if select else b)) % (1 << case["width"])
             got = int(getattr(dut, case["name"]).value)
             assert got == want, f"cycle {cycle}: {case['name']} is {got:#x}, not {want:#x}"
