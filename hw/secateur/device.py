@@ -238,10 +238,12 @@ def _ecp5(size: int, *, lut: int, bram: int, dsp: int, grid: Ecp5Grid | None = N
     )
 
 
-#: Of the 85F. The 25F, with one row of multipliers, was no faster for one.
+#: With one row of multipliers in the middle, block RAMs find their places.
+_GRID_25 = Ecp5Grid(groups=(4, 13, 22, 33, 42, 51, 60), multiplier_rows=(13,), spread=2)
 _GRID_85 = Ecp5Grid(
     groups=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114),
-    bands=((10, 22), (34, 46), (58, 70)),
+    multiplier_rows=(10, 34, 58),
+    block_ram_rows=(22, 46, 70),
 )
 
 #: Every device by name, the smallest first: an error recommends the first that is large enough.
@@ -269,7 +271,7 @@ DEVICES = {
             dsp=0,
             board="secateur.board.hx8k_breakout:hx8k_breakout",
         ),
-        _ecp5(25, lut=24_288, bram=56, dsp=28),
+        _ecp5(25, lut=24_288, bram=56, dsp=28, grid=_GRID_25),
         _ecp5(85, lut=83_640, bram=208, dsp=156, grid=_GRID_85),
     )
 }

@@ -60,17 +60,25 @@ class Ecp5Grid:
     groups : tuple of int
         First column of each group of nine tiles, which has four multipliers in a row of
         multipliers and four block RAMs in a row of block RAMs.
-    bands : tuple of tuple of int
-        Row of multipliers and the row of block RAMs that belongs to it.
+    multiplier_rows : tuple of int
+        Rows of multipliers.
+    block_ram_rows : tuple of int
+        The row of block RAMs that belongs to each of them; empty to leave block RAMs to nextpnr.
+    spread : int
+        How many places there are for each PE, as far as there are so many.
     """
 
     groups: tuple[int, ...]
-    bands: tuple[tuple[int, int], ...]
+    multiplier_rows: tuple[int, ...]
+    block_ram_rows: tuple[int, ...] = ()
+    spread: int = 1
 
     def places(self, block_rams: int) -> list[Place]:
         """Divide the sites among PEs with so many block RAMs each, by row and column."""
         found = []
-        for upper, lower in self.bands:
+        for upper, lower in zip(
+            self.multiplier_rows, self.block_ram_rows or self.multiplier_rows, strict=True
+        ):
             multipliers = [
                 (x + at, f"X{x + at}/Y{upper}/MULT18_{at}")
                 for x in self.groups
@@ -114,10 +122,11 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
         pe = PE.search(name)
         if pe and kind == MULTIPLIER:
             multipliers[int(pe[1])].append(name)
-        elif pe and kind == BLOCK_RAM:
-            block_rams[int(pe[1])].append(name)
-        elif kind == BLOCK_RAM:
-            others.append(name)
+        elif kind == BLOCK_RAM and grid.block_ram_rows:
+            if pe:
+                block_rams[int(pe[1])].append(name)
+            else:
+                others.append(name)
     most = max(map(len, block_rams.values()), default=0)
     places = grid.places(most)
     pes = sorted(multipliers, key=lambda pe: (pe % lanes, pe))
@@ -127,7 +136,9 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
     places.sort(key=lambda place: math.dist((place.x, place.y), middle))
     # Not so many that the PEs lie at both ends.
     free = min(math.ceil(len(others) / most) if most else 0, len(pes) // 2, len(places) - len(pes))
-    chosen = sorted(places[free : free + len(pes)], key=lambda place: (place.x, place.y))
+    near = sorted(places[free : free + grid.spread * len(pes)], key=lambda place: (place.x, place.y))
+    # The middle of each of equal parts.
+    chosen = [near[(2 * part + 1) * len(near) // (2 * len(pes))] for part in range(len(pes))]
     middle_rams = [ram for place in places[:free] for ram in place.block_rams]
     sites = dict(zip(others, middle_rams, strict=False)) if len(others) <= len(middle_rams) else {}
     for pe, place in zip(pes, chosen, strict=True):

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from amaranth import *
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
@@ -296,17 +296,15 @@ class ProcessingElement(wiring.Component):
             weight = Signal(shape)
             m.d.sync += weight.eq(code.as_signed())
             return weight
-        m.submodules.codebook = codebook = memory.Memory(
-            shape=shape,
-            depth=self.spec.jobs << self.spec.codebook_bits,
-            init=[],
-            attrs={"ram_style": "distributed"},
+        m.submodules.codebooks = codebooks = self.technology.codebooks(
+            tables=self.spec.jobs, code_width=self.spec.codebook_bits, shape=shape
         )
-        read, write = codebook.read_port(), codebook.write_port()
         m.d.comb += [
-            read.addr.eq(Cat(code, self._job_of(tag))),
-            write.addr.eq(Cat(self.codebook.code, self.codebook.tag)),
-            write.data.eq(self.codebook.value),
-            write.en.eq(self.codebook.write),
+            codebooks.read_table.eq(self._job_of(tag)),
+            codebooks.read_code.eq(code),
+            codebooks.write_table.eq(self.codebook.tag),
+            codebooks.write_code.eq(self.codebook.code),
+            codebooks.write_value.eq(self.codebook.value),
+            codebooks.write_enable.eq(self.codebook.write),
         ]
-        return read.data
+        return codebooks.read_value

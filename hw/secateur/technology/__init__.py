@@ -1,4 +1,4 @@
-"""What the gateware takes from the FPGA: memories, multipliers, adders, in a vendor's cells.
+"""What the gateware takes from the FPGA: memories, codebooks, multipliers, adders, in a vendor's cells.
 
 Every technology has the members and the timing of :mod:`secateur.technology.portable`.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.technology.portable import Adder, Memory, Multiplier
+from secateur.technology.portable import Adder, Codebooks, Memory, Multiplier
 
-__all__ = ["OWN", "PORTABLE", "Adder", "Memory", "Multiplier", "Technology"]
+__all__ = ["OWN", "PORTABLE", "Adder", "Codebooks", "Memory", "Multiplier", "Technology"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,8 @@ class Technology:
     large_memory : type
         Makes those that hold the weights. It may lose the word that is read in a cycle in which
         another one is written to the only bank.
+    codebooks : type
+        Makes the codebooks of a PE.
     multiplier : type
         Makes the multipliers.
     adder : type
@@ -34,6 +36,7 @@ class Technology:
     name: str
     memory: type[Memory]
     large_memory: type[Memory]
+    codebooks: type[Codebooks]
     multiplier: type[Multiplier]
     adder: type[Adder]
 
@@ -44,5 +47,10 @@ OWN = "own"
 
 #: For any FPGA: Yosys picks the cells.
 PORTABLE = Technology(
-    name="portable", memory=Memory, large_memory=Memory, multiplier=Multiplier, adder=Adder
+    name="portable",
+    memory=Memory,
+    large_memory=Memory,
+    codebooks=Codebooks,
+    multiplier=Multiplier,
+    adder=Adder,
 )

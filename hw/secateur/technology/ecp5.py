@@ -15,15 +15,15 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Valu
 
 from secateur.technology import Technology
 from secateur.technology.blocks import BlockRam, TiledMemory
-from secateur.technology.distributed import DistributedMemory
-from secateur.technology.portable import DISTRIBUTED_WORDS, Adder, Multiplier
+from secateur.technology.distributed import WORDS, DistributedMemory
+from secateur.technology.portable import DISTRIBUTED_WORDS, Adder, Codebooks, Multiplier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from secateur.technology.blocks import Tile
 
-__all__ = ["EBR", "ECP5", "Ecp5Adder", "Ecp5Memory", "Ecp5Multiplier"]
+__all__ = ["EBR", "ECP5", "Ecp5Adder", "Ecp5Codebooks", "Ecp5Memory", "Ecp5Multiplier"]
 
 #: 18 kbit, simple dual port.
 EBR = BlockRam(shapes=((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36)))
@@ -139,6 +139,15 @@ class Ecp5Memory(TiledMemory, DistributedMemory):
         return out[: tile.bits]
 
 
+class Ecp5Codebooks(Codebooks):
+    """Distributed RAM, with a register for each memory of so many words, or for each codebook.
+
+    So the choice among jobs' codebooks has a cycle of its own, before the multiplier's register.
+    """
+
+    ROW_BITS = (WORDS - 1).bit_length()
+
+
 class Ecp5Multiplier(Multiplier):
     """MULT18X18D for operands of at most 18 bits, with the registers of operands and product."""
 
@@ -210,6 +219,7 @@ ECP5 = Technology(
     name="ecp5",
     memory=Ecp5Memory,
     large_memory=Ecp5Memory,
+    codebooks=Ecp5Codebooks,
     multiplier=Ecp5Multiplier,
     adder=Ecp5Adder,
 )

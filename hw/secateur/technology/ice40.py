@@ -23,7 +23,7 @@ from amaranth.hdl import (
 
 from secateur.technology import Technology
 from secateur.technology.blocks import BlockRam, Tile, TiledMemory
-from secateur.technology.portable import Adder, Multiplier
+from secateur.technology.portable import Adder, Codebooks, Multiplier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -289,6 +289,7 @@ ICE40 = Technology(
     name="ice40",
     memory=Ice40Memory,
     large_memory=Ice40Memory,
+    codebooks=Codebooks,
     multiplier=Multiplier,
     adder=Adder,
 )
@@ -297,6 +298,7 @@ ICE40UP = Technology(
     name="ice40up",
     memory=Ice40Memory,
     large_memory=Ice40UpMemory,
+    codebooks=Codebooks,
     multiplier=Ice40UpMultiplier,
     adder=Adder,
 )

@@ -1,10 +1,10 @@
-"""Memory, multiplier and adder as any FPGA has them: what vendors' cells must match."""
+"""Memories, multiplier and adder as any FPGA has them: what vendors' cells must match."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from amaranth.hdl import ShapeLike
 
-__all__ = ["DISTRIBUTED_WORDS", "Adder", "Memory", "Multiplier"]
+__all__ = ["DISTRIBUTED_WORDS", "Adder", "Codebooks", "Memory", "Multiplier"]
 
 #: Words up to which a memory is built of distributed RAM; the block RAMs are for the program.
 DISTRIBUTED_WORDS = 64
@@ -131,6 +131,86 @@ class Memory(wiring.Component):
             with m.If(self.read_enable):
                 m.d.sync += late.eq(read.data)
             m.d.comb += [read.addr.eq(address), Value.cast(self.read_word).eq(late)]
+        return m
+
+
+class Codebooks(wiring.Component):
+    """Tables of the values that codes stand for, without initial ones.
+
+    A value a cycle is looked up, and one written, without end. One written in cycle t is found from
+    cycle t + 1 on.
+
+    Parameters
+    ----------
+    tables : int
+        How many; a power of two.
+    code_width : int
+        Bits of a code.
+    shape : ShapeLike
+        Of a value.
+
+    Members
+    -------
+    read_table, read_code : In
+        What to look up.
+    read_value : Out(shape)
+        Its value, ``LATENCY`` cycles later; undefined where it was being written.
+    write_table, write_code, write_enable, write_value : In
+        What to write.
+    """
+
+    #: Cycles from the code to the value.
+    LATENCY = 1
+    #: Bits of the address, the code and above it the table, in a memory of its own; the others
+    #: choose among memories when all are read. None: all of them, since some FPGAs have nothing
+    #: smaller than a block RAM.
+    ROW_BITS: int | None = None
+
+    read_table: Signal
+    read_code: Signal
+    read_value: Signal
+    write_table: Signal
+    write_code: Signal
+    write_enable: Signal
+    write_value: Signal
+
+    def __init__(self, *, tables: int, code_width: int, shape: ShapeLike) -> None:
+        self.tables, self.code_width, self.shape = tables, code_width, shape
+        super().__init__({
+            "read_table": In(range(tables)),
+            "read_code": In(code_width),
+            "read_value": Out(shape),
+            "write_table": In(range(tables)),
+            "write_code": In(code_width),
+            "write_enable": In(1),
+            "write_value": In(shape),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Cycle 0: the memories.
+        read = Cat(self.read_code, self.read_table)
+        write = Cat(self.write_code, self.write_table)
+        low = len(read) if self.ROW_BITS is None else max(self.ROW_BITS, self.code_width)
+        low = min(low, len(read))
+        values = []
+        for row in range(1 << len(read) - low):
+            m.submodules[f"row_{row}"] = ram = memory.Memory(
+                shape=self.shape, depth=1 << low, init=[], attrs={"ram_style": "distributed"}
+            )
+            from_ram, into_ram = ram.read_port(), ram.write_port()
+            m.d.comb += [
+                from_ram.addr.eq(read[:low]),
+                into_ram.addr.eq(write[:low]),
+                into_ram.data.eq(self.write_value),
+                into_ram.en.eq(self.write_enable & (write[low:] == row)),
+            ]
+            values.append(from_ram.data)
+
+        # Cycle 1: the choice among them.
+        late = Signal(len(read) - low, reset_less=True)
+        m.d.sync += late.eq(read[low:])
+        m.d.comb += self.read_value.eq(Array(values)[late])
         return m
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 
-from secateur.technology import Adder, Memory, Multiplier, Technology
+from secateur.technology import Adder, Codebooks, Memory, Multiplier, Technology
 
 __all__ = ["HOSTILE"]
 
@@ -42,7 +42,37 @@ class _Memory(Memory):
         return m
 
 
+class _Codebooks(Codebooks):
+    """Inverts a value that was written in the cycle in which it was looked up."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.codebooks = books = Codebooks(
+            tables=self.tables, code_width=self.code_width, shape=self.shape
+        )
+        collided = Signal()
+        read = Cat(self.read_code, self.read_table)
+        m.d.comb += [
+            books.read_table.eq(self.read_table),
+            books.read_code.eq(self.read_code),
+            books.write_table.eq(self.write_table),
+            books.write_code.eq(self.write_code),
+            books.write_enable.eq(self.write_enable),
+            books.write_value.eq(self.write_value),
+            self.read_value.eq(books.read_value ^ collided.replicate(len(self.read_value))),
+        ]
+        m.d.sync += collided.eq(
+            self.write_enable & (read == Cat(self.write_code, self.write_table))
+        )
+        return m
+
+
 #: For simulation: a component that works with it needs nothing that no contract promises.
 HOSTILE = Technology(
-    name="hostile", memory=_Memory, large_memory=_Memory, multiplier=Multiplier, adder=Adder
+    name="hostile",
+    memory=_Memory,
+    large_memory=_Memory,
+    codebooks=_Codebooks,
+    multiplier=Multiplier,
+    adder=Adder,
 )
