@@ -23,6 +23,7 @@ from secateur.checks import check_counts
 from secateur.device import find_device
 from secateur.engine import EngineSpec, default_lanes
 from secateur.estimate import LUT_MODELS, PAYLOAD_BYTES, features
+from secateur.handover import hand_over
 from secateur.hard_cells import engine_memories, hard_cells
 from secateur.synthesize import cells_of
 from secateur.toolchain import run_tool, run_yosys, tool_versions
@@ -164,6 +165,7 @@ def measure(device: Device, spec: EngineSpec) -> dict[str, int]:
         for name, text in files.items():
             (folder / name).write_bytes(text)
         run_yosys("top", family=family, makes="top.json", folder=folder)
+        hand_over(folder / "top.json", device, lanes=spec.lanes)
         run_tool(
             family.place_and_route,
             [

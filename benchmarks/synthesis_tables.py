@@ -23,15 +23,15 @@ __all__ = ["figures", "median", "page", "show", "verdicts"]
 NOTE = (
     "Figures are those of the seed with the median Fmax, after routing. LUT4: all sites of LUTs "
     "after packing (nextpnr's TRELLIS_COMB, ICESTORM_LC), those of distributed RAM, of carry "
-    "chains and, on the iCE40, of flip-flops alone included. RAMW: write ports of distributed RAM, "
-    "each of which keeps two further sites from being used; they are not among the LUT4. The parts "
-    "array and engine have no reset, as on the boards of the ECP5, and include what folds them "
-    "onto few pins: see `wrapper`. Fmax is cut to what the data sheet allows cells that nextpnr "
-    "cannot time; nextpnr: before that. seeds: the slowest and the fastest of those that were "
-    "routed, and how many of how many these are; for the median the others count as slower."
+    "chains and, on the iCE40, of flip-flops alone included, and the two that each write port of "
+    "distributed RAM keeps from being used. The parts array and engine have no reset, as on the "
+    "boards of the ECP5, and include what folds them onto few pins: see `wrapper`. Fmax is cut to "
+    "what the data sheet allows cells that nextpnr cannot time; nextpnr: before that. seeds: the "
+    "slowest and the fastest of those that were routed, and how many of how many these are; for "
+    "the median the others count as slower."
 )
 HEADINGS = (
-    *("case", "part", "LUT4", "RAMW", "FF", "RAM", "DSP", "SPRAM", "LUT4/PE"),
+    *("case", "part", "LUT4", "FF", "RAM", "DSP", "SPRAM", "LUT4/PE"),
     *("wrapper", "Fmax", "seeds", "nextpnr", "must", "aim"),
 )
 PATHS = ("case", "part", "ns", "logic", "routing", "from", "to")
@@ -44,16 +44,13 @@ Figures = dict[str, dict[str, Any]]
 
 def figures(report: dict[str, Any], routed: Routed, family: Family) -> dict[str, Any]:
     """Take the figures of a seed from nextpnr's report and what the project reads in it."""
-    sites, *ports = family.cells["lut"]
-    used = {cell: count["used"] for cell, count in report["utilization"].items()}
     reported = clock_fmax(report)
     fmax, clamped_by = clamp(reported, report["utilization"], family.limits_mhz)
     return {
         "fmax_mhz": round(fmax, 2),
         "clamped_by": clamped_by,
         "nextpnr_mhz": round(reported, 2),
-        "lut4": used[sites],
-        "ramw": sum(used[cell] for cell in ports),
+        "lut4": routed.used["lut"],
         **{kind: routed.used[kind] for kind in ("ff", "bram", "dsp", "spram")},
         "critical_path": routed.critical_path,
     }
@@ -120,7 +117,7 @@ def row(found: Mapping[str, Any]) -> list[str]:
     clamped = middle["clamped_by"] is not None
     return [
         *start,
-        *(f"{middle[kind]:,}" for kind in ("lut4", "ramw", "ff", "bram", "dsp", "spram")),
+        *(f"{middle[kind]:,}" for kind in ("lut4", "ff", "bram", "dsp", "spram")),
         f"{middle['lut4_per_pe']:.0f}",
         f"{found['wrapper']['lut4']:,}",
         f"{middle['fmax_mhz']:.1f}",

@@ -154,8 +154,8 @@ _ECP5 = Family(
     block_ram=ecp5.EBR,
     block_cost=128,  # share/lattice/brams_16kd.txt of Yosys
     cells={
-        # The write port of distributed RAM takes the two LUTs of a slice.
-        "lut": {"TRELLIS_COMB": 1, "TRELLIS_RAMW": 2},
+        # With the two that the write port of each distributed RAM keeps from being used.
+        "lut": {"TRELLIS_COMB": 1},
         "ff": {"TRELLIS_FF": 1},
         "bram": {"DP16KD": 1},
         "dsp": {"MULT18X18D": 1},

@@ -7,7 +7,6 @@ PEs in an ECP5-85F are half as long, and routed in a tenth of the time (docs/eng
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import statistics
@@ -15,15 +14,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from secateur.artefact import write_whole
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from secateur.device import Device
-
-__all__ = ["Ecp5Grid", "Place", "assign", "floorplan"]
+__all__ = ["Ecp5Grid", "Place", "floorplan"]
 
 #: A PE, in the name of a cell of a flat netlist.
 PE = re.compile(r"\bpe_(\d+)\.")
@@ -136,7 +130,9 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
     places.sort(key=lambda place: math.dist((place.x, place.y), middle))
     # Not so many that the PEs lie at both ends.
     free = min(math.ceil(len(others) / most) if most else 0, len(pes) // 2, len(places) - len(pes))
-    near = sorted(places[free : free + grid.spread * len(pes)], key=lambda place: (place.x, place.y))
+    near = sorted(
+        places[free : free + grid.spread * len(pes)], key=lambda place: (place.x, place.y)
+    )
     # The middle of each of equal parts.
     chosen = [near[(2 * part + 1) * len(near) // (2 * len(pes))] for part in range(len(pes))]
     middle_rams = [ram for place in places[:free] for ram in place.block_rams]
@@ -146,20 +142,3 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
         sites |= zip(multipliers[pe], [place.multiplier], strict=False)
         sites |= zip(block_rams[pe], place.block_rams, strict=False)
     return sites
-
-
-def assign(netlist: Path, device: Device, *, lanes: int) -> None:
-    """Write the sites that :func:`floorplan` chooses into Yosys's netlist of a flat ``top``.
-
-    Where the device has no grid, nothing is done.
-    """
-    if device.grid is None:
-        return
-    design = json.loads(netlist.read_text())
-    cells = design["modules"]["top"]["cells"]
-    sites = floorplan(
-        {name: cell["type"] for name, cell in cells.items()}, device.grid, lanes=lanes
-    )
-    for name, site in sites.items():
-        cells[name]["attributes"]["BEL"] = site
-    write_whole(netlist, json.dumps(design).encode())

@@ -16,9 +16,9 @@ from secateur.checks import check_clock, check_counts, clamp, clock_fmax
 from secateur.device import find_device
 from secateur.errors import BadInputError
 from secateur.estimate import payload_bytes, require
-from secateur.floorplan import assign
 from secateur.gateware.top import Top
 from secateur.gateware.uart import divisor
+from secateur.handover import hand_over
 from secateur.placed import PlacedDesign, starts_with
 from secateur.progress import silent
 from secateur.protocol import PAYLOAD_RANGE, check_payload
@@ -244,7 +244,7 @@ def _run(
         (work / name).write_bytes(text)
     family = device.family
     checks = run_yosys("top", family=family, makes="top.json", folder=work)
-    assign(work / "top.json", device, lanes=lanes)
+    hand_over(work / "top.json", device, lanes=lanes)
 
     progress(1, steps, "place and route")
     routed = place_and_route(

@@ -19,11 +19,15 @@ from secateur.floorplan import floorplan
 from secateur.toolchain import run_tool
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-DEVICE = find_device("ecp5-85k")
-assert DEVICE.grid is not None
-GRID = DEVICE.grid
+    from secateur.device import Device
+
+SMALL, LARGE = find_device("ecp5-25k"), find_device("ecp5-85k")
+assert SMALL.grid is not None
+assert LARGE.grid is not None
+ROW, GRID = SMALL.grid, LARGE.grid
 
 
 def cells(pes: int, each: int, others: int = 0) -> dict[str, str]:
@@ -42,14 +46,16 @@ def tile(site: str) -> tuple[int, int]:
     return int(x), int(y)
 
 
-@pytest.mark.parametrize("each", [1, 2])
-def test_nextpnr_has_the_sites(tmp_path: Path, each: int) -> None:
+@pytest.mark.parametrize(
+    ("device", "each", "pes"), [(LARGE, 1, 156), (LARGE, 2, 78), (SMALL, 0, 28)]
+)
+def test_nextpnr_has_the_sites(tmp_path: Path, device: Device, each: int, pes: int) -> None:
     """All of them, since as many PEs are placed as there are places."""
-    pes = len(GRID.places(each))
-    assert pes == {1: 156, 2: 78}[each]
+    assert device.grid is not None
+    assert len(device.grid.places(each)) == pes
     kinds = cells(pes, each)
     del kinds["top.pe_0.total"]
-    sites = floorplan(kinds, GRID, lanes=1)
+    sites = floorplan(kinds, device.grid, lanes=1)
     assert sites.keys() == kinds.keys()
     empty: dict[str, Any] = {"parameters": {}, "port_directions": {}, "connections": {}}
     netlist = {
@@ -59,8 +65,8 @@ def test_nextpnr_has_the_sites(tmp_path: Path, each: int) -> None:
     top = {"attributes": {"top": 1}, "ports": {}, "cells": netlist, "netnames": {}}
     (tmp_path / "top.json").write_text(json.dumps({"modules": {"top": top}}))
     run_tool(
-        DEVICE.family.place_and_route,
-        [*DEVICE.arguments, "--json", "top.json", "--no-route", "--write", "placed.json"],
+        device.family.place_and_route,
+        [*device.arguments, "--json", "top.json", "--no-route", "--write", "placed.json"],
         folder=tmp_path,
         log="nextpnr.log",
         makes=["placed.json"],
@@ -108,6 +114,24 @@ def test_lanes_follow_each_other() -> None:
         for lane in range(4)
     ]
     assert all(max(left) <= min(right) for left, right in pairwise(lanes))
+
+
+@pytest.mark.parametrize(
+    ("pes", "places"),
+    [
+        (28, range(28)),
+        (16, [0, 2, 4, 6, 7, 9, 11, 13, 14, 16, 18, 20, 21, 23, 25, 27]),
+        (8, range(7, 23, 2)),
+        (1, [13]),
+    ],
+)
+def test_pes_are_spread_where_there_is_room(pes: int, places: Sequence[int]) -> None:
+    """In the middle of their row, at most two places for each; block RAMs are left to nextpnr."""
+    sites = floorplan(cells(pes, 2, 9), ROW, lanes=1)
+    row = [f"X{x + at}/Y13/MULT18_{at}" for x in ROW.groups for at in (0, 1, 4, 5)]
+    assert sites == {
+        f"top.pe_{pe}.accumulator.multiplier": row[place] for pe, place in enumerate(places)
+    }
 
 
 def test_the_middle_is_left_to_the_rest() -> None:

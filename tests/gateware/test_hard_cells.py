@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from amaranth import *
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue] - no stub
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from secateur.device import find_device
@@ -27,23 +27,25 @@ QUEUES = {
     "ecp5-25k": [(48, 30), (48, 36), (69, 26), (69, 40)],
     "ice40-hx8k": [(9, 9), (16, 4), (9, 17)],
 }
+#: Codebooks, bits of a code and of a value.
 CODEBOOKS = {
-    "ecp5-25k": [(256, 8), (512, 8)],
-    "ice40-hx8k": [(9, 8), (16, 5)],
+    "ecp5-25k": [(4, 6, 8), (8, 6, 8)],
+    "ice40-hx8k": [(2, 2, 9), (4, 2, 5)],
 }
 BLOCKS = {"ecp5-25k": "DP16KD", "ice40-hx8k": "SB_RAM40_4K"}
 
 
 class Chosen(wiring.Component):
-    """Queues and codebooks side by side, with inputs in common and an output each."""
+    """Queues and codebooks of a device side by side, with inputs in common and an output each."""
 
-    def __init__(self, queues: list[tuple[int, int]], codebooks: list[tuple[int, int]]) -> None:
-        self.queues, self.codebooks = queues, codebooks
+    def __init__(self, name: str) -> None:
+        self.make = find_device(name).technology.codebooks
+        self.queues, self.codebooks = QUEUES[name], CODEBOOKS[name]
         super().__init__({
             **{name: In(40) for name in ("word", "write", "read")},
             "enable": In(2),
-            **{f"queue_{n}": Out(width) for n, (_, width) in enumerate(queues)},
-            **{f"codebook_{n}": Out(width) for n, (_, width) in enumerate(codebooks)},
+            **{f"queue_{n}": Out(width) for n, (_, width) in enumerate(self.queues)},
+            **{f"codebook_{n}": Out(width) for n, (*_, width) in enumerate(self.codebooks)},
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -56,15 +58,14 @@ class Chosen(wiring.Component):
                 *(queue.w_data.eq(word), queue.w_en.eq(enable[0]), queue.r_en.eq(enable[1])),
                 getattr(self, f"queue_{n}").eq(queue.r_data),
             ]
-        for n, (depth, width) in enumerate(self.codebooks):
-            book = memory.Memory(
-                shape=width, depth=depth, init=[], attrs={"ram_style": "distributed"}
-            )
-            m.submodules[f"a_codebook_{n}"] = book
-            into, out = book.write_port(), book.read_port()
+        for n, (tables, code_width, width) in enumerate(self.codebooks):
+            books = self.make(tables=tables, code_width=code_width, shape=width)
+            m.submodules[f"a_codebook_{n}"] = books
             m.d.comb += [
-                *(into.addr.eq(write), into.data.eq(word), into.en.eq(enable[0])),
-                *(out.addr.eq(read), getattr(self, f"codebook_{n}").eq(out.data)),
+                *(books.write_value.eq(word), books.write_enable.eq(enable[0])),
+                Cat(books.write_code, books.write_table).eq(write),
+                Cat(books.read_code, books.read_table).eq(read),
+                getattr(self, f"codebook_{n}").eq(books.read_value),
             ]
         return m
 
@@ -72,14 +73,14 @@ class Chosen(wiring.Component):
 @pytest.mark.parametrize("name", QUEUES)
 def test_yosys_chooses_as_it_is_reckoned_to(name: str, tmp_path: Path) -> None:
     device = find_device(name)
-    design = Chosen(QUEUES[name], CODEBOOKS[name])
-    (tmp_path / "top.il").write_text(rtlil.convert(design, name="top", emit_src=False))
+    (tmp_path / "top.il").write_text(rtlil.convert(Chosen(name), name="top", emit_src=False))
     run_yosys("top", family=device.family, makes="top.json", folder=tmp_path)
     cells = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]["cells"]
     found = Counter(
         path.split(".")[0] for path, cell in cells.items() if cell["type"] == BLOCKS[name]
     )
-    for kind, shapes in (("queue", QUEUES[name]), ("codebook", CODEBOOKS[name])):
+    codebooks = [(tables << bits, width) for tables, bits, width in CODEBOOKS[name]]
+    for kind, shapes in (("queue", QUEUES[name]), ("codebook", codebooks)):
         for n, (depth, width) in enumerate(shapes):
             asked = kind == "codebook"
             made = Memories(depth=depth, width=width, made_by="", distributed=asked)

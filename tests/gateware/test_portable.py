@@ -1,4 +1,4 @@
-"""Portable memory, multiplier and adder against lists of words and Python's integers."""
+"""Portable memory, codebooks, multiplier and adder against lists and Python's integers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from amaranth.hdl import ResetInserter, Signal, signed, unsigned
+from amaranth.hdl import Fragment, ResetInserter, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
 from secateur.bench.hostile import HOSTILE
-from secateur.technology import Adder, Memory, Multiplier
+from secateur.technology import Adder, Codebooks, Memory, Multiplier
+from secateur.technology.ecp5 import Ecp5Codebooks
 from secateur.technology.ice40 import FLIP_FLOP_WORDS, Ice40Memory
 from secateur.technology.portable import DISTRIBUTED_WORDS
 
@@ -154,6 +155,55 @@ def test_reset_keeps_words(depth: int) -> None:
             assert want in (None, ctx.get(dut.read_word)), f"cycle {cycle}: not {want}"
 
     simulate(ResetInserter(reset)(dut), bench)
+
+
+@pytest.mark.parametrize("make", [Codebooks, Ecp5Codebooks, HOSTILE.codebooks])
+@pytest.mark.parametrize(("tables", "code_width"), [(1, 4), (2, 2), (4, 4), (8, 3), (2, 6)])
+def test_codebooks(tables: int, code_width: int, make: type[Codebooks]) -> None:
+    """Values that were written at random, each the next cycle; of rows of fewer and more codes."""
+    rng = random.Random(tables)
+    dut = make(tables=tables, code_width=code_width, shape=signed(5))
+    undefined = [0]
+
+    async def bench(ctx: Any) -> None:
+        values: dict[tuple[int, int], int] = {}
+        for cycle in range(1500):
+            read, write = (
+                (rng.randrange(tables), rng.randrange(1 << code_width)) for _ in range(2)
+            )
+            if rng.random() < 0.2:
+                write = read
+            # At first everything is written.
+            filling = cycle < tables << code_width
+            if filling:
+                write = cycle >> code_width, cycle % (1 << code_width)
+            enable, value = filling or rng.random() < 0.5, rng.randrange(-16, 16)
+            for port, (table, code) in (("read", read), ("write", write)):
+                ctx.set(getattr(dut, f"{port}_table"), table)
+                ctx.set(getattr(dut, f"{port}_code"), code)
+            ctx.set(dut.write_enable, enable)
+            ctx.set(dut.write_value, value)
+            want = values.get(read)
+            if enable:
+                undefined[0] += write == read
+                want = None if write == read else want
+                values[write] = value
+            await ctx.tick()
+            got = ctx.get(dut.read_value)
+            assert want in (None, got), f"cycle {cycle}: {got}, not {want}"
+
+    simulate(dut, bench)
+    assert undefined[0] > 50
+
+
+@pytest.mark.parametrize(("tables", "code_width", "rows"), [(4, 4, 4), (8, 2, 2), (2, 5, 2)])
+def test_rows_of_codebooks(tables: int, code_width: int, rows: int) -> None:
+    """The ECP5 has a memory for 16 words or a codebook; elsewhere there is one."""
+    made = [
+        Fragment.get(make(tables=tables, code_width=code_width, shape=8), None).subfragments
+        for make in (Codebooks, Ecp5Codebooks)
+    ]
+    assert [len(each) for each in made] == [1, rows]
 
 
 @pytest.mark.parametrize(("a_width", "b_width"), [(2, 5), (8, 9), (12, 17), (16, 17)])

@@ -148,26 +148,24 @@ class Accumulator(wiring.Component):
             for ahead in cycles
         ]
 
-        # Cycle 1: the two that are known by now.
-        total = Signal(shape, reset_less=True)  # in cycle 4 of each product
-        before = Signal(shape, reset_less=True)  # likewise, of the one before
-        kept = Signal(shape, reset_less=True)
-        unused = Signal()  # the memory's word: one that is forwarded takes its place
-        late_hits = Signal(2)
+        # Cycle 1: which of the three before the newest is the latest, and whether the newest is.
+        latest = Signal(range(4))  # of none the memory's word
+        late_hit = Signal()
         m.d.sync += [
-            before.eq(total),
-            kept.eq(Mux(hits[3], total, before)),
-            late_hits.eq(Cat(hits[1], hits[2])),
-            unused.eq(hits[2] | hits[3] | hits[4]),
+            latest.eq(Mux(hits[2], 1, Mux(hits[3], 2, Mux(hits[4], 3, 0)))),
+            late_hit.eq(hits[1]),
         ]
 
-        # Cycle 2: one more, or what the memory has read.
+        # Cycle 2: that sum, or what the memory has read.
+        total = Signal(shape, reset_less=True)  # in cycle 4 of each product
+        before = [Signal.like(total, name=f"total_{cycle}") for cycle in (5, 6)]
+        stored = Array(ram.read_word for ram in memories)[memory_of(slot[2])]
         known = Signal(shape, reset_less=True)
         newest = Signal()
-        stored = Array(ram.read_word for ram in memories)[memory_of(slot[2])]
         m.d.sync += [
-            known.eq(Mux(unused, Mux(late_hits[1], total, kept), stored)),
-            newest.eq(late_hits[0]),
+            *(late.eq(early) for early, late in itertools.pairwise([total, *before])),
+            known.eq(Array([stored, total, *before])[latest]),
+            newest.eq(late_hit),
         ]
 
         # Cycle 3: add. The width holds every partial sum of the program: nothing wraps.

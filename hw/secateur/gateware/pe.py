@@ -156,7 +156,7 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec = self.spec
-        m.submodules.queue = queue = ColumnQueue(spec)
+        m.submodules.queue = queue = ColumnQueue(spec, technology=self.technology)
         m.submodules.weights = weights = self.technology.large_memory(
             spec.entry_width, depth=spec.weight_depth, banks=spec.banks, init=self.init
         )
@@ -176,10 +176,11 @@ class ProcessingElement(wiring.Component):
         # Cycle 0: the address of an entry. The next column begins the cycle after the last entry.
         queued = queue.o.payload
         active = Signal()
-        column = Signal.like(queued)  # with the address of the entry, and how many are left
+        column = Signal.like(queued)  # with how many entries are left
+        address = Signal.like(queued.start)
         held = Signal()
         holds = Signal(spec.accumulator_memories)
-        final = Signal(init=1)  # nothing of the column is left after this cycle
+        final = Signal(init=1)  # nothing of the column is left after this cycle, or there is none
         # `hold` comes from afar and stops much. Where there is nothing to hold it does not count:
         # so no two PEs have the same register, and Yosys does not make one of them.
         some = active | queue.o.valid
@@ -189,7 +190,7 @@ class ProcessingElement(wiring.Component):
         ]
         m.d.comb += [
             held.eq(holds.bit_select(memory_of(spec, column.tag), 1)),
-            queue.o.ready.eq(~active | (final & ~held)),
+            queue.o.ready.eq(final & ~(active & held)),
         ]
         first = Signal()
         with m.If(queue.o.ready):
@@ -197,16 +198,25 @@ class ProcessingElement(wiring.Component):
                 active.eq(queue.o.valid),
                 column.eq(queued),
                 first.eq(1),
-                final.eq(queued.count[1:] == 0),  # one entry, or none but the job's end
+                # One entry, or none but the job's end.
+                final.eq(~queue.o.valid | (queued.count[1:] == 0)),
             ]
         with m.Elif(~held):
             m.d.sync += [
-                column.start.eq(column.start + 1),
                 column.count.eq(column.count - 1),
                 first.eq(0),
                 final.eq(column.count == 2),
             ]
-        m.d.comb += weights.read_address.eq(column.start)
+        m.submodules.next_entry = next_entry = self.technology.adder(len(address))
+        m.d.comb += [
+            next_entry.select.eq(final),
+            next_entry.a.eq(queued.start),
+            next_entry.b.eq(address),
+            next_entry.c.eq(~final),
+            weights.read_address.eq(address),
+        ]
+        with m.If(~(active & held)):
+            m.d.sync += address.eq(next_entry.sum)
 
         # Cycles 0 to 2: the weight memory.
         step = data.StructLayout({

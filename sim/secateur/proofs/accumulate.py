@@ -83,21 +83,18 @@ def build(memories: int) -> Harness:
 
 
 FAULTS = (
-    Fault("accumulate", "Mux(hits[3], total, before)", "before", "sums as added"),
+    Fault(
+        "accumulate", "Mux(hits[3], 2, Mux(hits[4], 3, 0))", "Mux(hits[4], 3, 0)", "sums as added"
+    ),
     Fault(
         "accumulate",
-        "Mux(hits[3], total, before)",
-        "Mux(hits[4], before, total)",
+        "Mux(hits[3], 2, Mux(hits[4], 3, 0))",
+        "Mux(hits[4], 3, Mux(hits[3], 2, 0))",
         "sums as added",
     ),
-    Fault("accumulate", "Mux(late_hits[1], total, kept)", "kept", "sums as added"),
-    Fault("accumulate", "newest.eq(late_hits[0])", "newest.eq(0)", "sums as added"),
-    Fault(
-        "accumulate",
-        "unused.eq(hits[2] | hits[3] | hits[4])",
-        "unused.eq(hits[2] | hits[3])",
-        "sums as added",
-    ),
+    Fault("accumulate", "Mux(hits[2], 1, Mux(", "Mux(0, 1, Mux(", "sums as added"),
+    Fault("accumulate", "newest.eq(late_hit)", "newest.eq(0)", "sums as added"),
+    Fault("accumulate", "Mux(hits[4], 3, 0)", "0", "sums as added"),
 )
 
 
