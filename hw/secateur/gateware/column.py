@@ -11,11 +11,9 @@ from amaranth.lib.wiring import In, Out
 from secateur.gateware.maps.walk import MapWalker
 from secateur.gateware.queue import Queue
 from secateur.gateware.walk import Walker, visit_layout
-from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
-    from secateur.technology import Technology
 
 __all__ = ["ColumnQueue", "in_flight", "slice_layout"]
 
@@ -54,8 +52,6 @@ class ColumnQueue(wiring.Component):
     ----------
     spec : EngineSpec
         The engine.
-    technology : Technology
-        Its cells.
 
     Members
     -------
@@ -80,8 +76,8 @@ class ColumnQueue(wiring.Component):
     room: Signal
     o: stream.Interface
 
-    def __init__(self, spec: EngineSpec, *, technology: Technology = PORTABLE) -> None:
-        self.spec, self.technology = spec, technology
+    def __init__(self, spec: EngineSpec) -> None:
+        self.spec = spec
         super().__init__({
             "visit": In(1),
             "i": In(visit_layout(spec)),
@@ -114,14 +110,7 @@ class ColumnQueue(wiring.Component):
         # Cycle 1: where the job has come to, and into the queue. A job's first column, in cycle 0,
         # puts its base in the place of the sum.
         pointer = Signal(range(self.spec.weight_depth))
-        m.submodules.next_pointer = next_pointer = self.technology.adder(len(pointer))
-        m.d.comb += [
-            next_pointer.select.eq(self.i.first),
-            next_pointer.a.eq(self.i.base),
-            next_pointer.b.eq(pointer),
-            next_pointer.c.eq(Mux(self.i.first, 0, count)),
-        ]
-        m.d.sync += pointer.eq(next_pointer.sum)
+        m.d.sync += pointer.eq(Mux(self.i.first, self.i.base, pointer + count))
         pushed = Signal(layout)
         m.d.comb += [
             pushed.start.eq(pointer),

@@ -156,7 +156,7 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec = self.spec
-        m.submodules.queue = queue = ColumnQueue(spec, technology=self.technology)
+        m.submodules.queue = queue = ColumnQueue(spec)
         m.submodules.weights = weights = self.technology.large_memory(
             spec.entry_width, depth=spec.weight_depth, banks=spec.banks, init=self.init
         )
