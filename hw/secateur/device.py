@@ -238,7 +238,7 @@ def _ecp5(size: int, *, lut: int, bram: int, dsp: int, grid: Ecp5Grid | None = N
     )
 
 
-#: With one row of multipliers in the middle, block RAMs find their places.
+#: Its one row of multipliers lies in the middle: nextpnr finds block RAMs near (docs/engine.md).
 _GRID_25 = Ecp5Grid(groups=(4, 13, 22, 33, 42, 51, 60), multiplier_rows=(13,), spread=2)
 _GRID_85 = Ecp5Grid(
     groups=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114),

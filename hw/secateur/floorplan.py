@@ -12,6 +12,7 @@ import re
 import statistics
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Ecp5Grid:
     block_ram_rows : tuple of int
         The row of block RAMs that belongs to each of them; empty to leave block RAMs to nextpnr.
     spread : int
-        How many places there are for each PE, as far as there are so many.
+        PEs are spread evenly over so many times the places that they need, if there are so many.
     """
 
     groups: tuple[int, ...]
@@ -68,23 +69,29 @@ class Ecp5Grid:
     spread: int = 1
 
     def places(self, block_rams: int) -> list[Place]:
-        """Divide the sites among PEs with so many block RAMs each, by row and column."""
+        """Divide the sites among PEs with so many block RAMs each, by row and column.
+
+        Without rows of block RAMs they have none.
+        """
         found = []
-        for upper, lower in zip(
-            self.multiplier_rows, self.block_ram_rows or self.multiplier_rows, strict=True
-        ):
+        for upper, lower in zip_longest(self.multiplier_rows, self.block_ram_rows):
             multipliers = [
                 (x + at, f"X{x + at}/Y{upper}/MULT18_{at}")
                 for x in self.groups
                 for at in (0, 1, 4, 5)
             ]
-            rams = [f"X{x + 2 * at}/Y{lower}/EBR{at}" for x in self.groups for at in range(4)]
+            rams = [
+                f"X{x + 2 * at}/Y{lower}/EBR{at}"
+                for x in self.groups
+                for at in range(4)
+                if lower is not None
+            ]
+            y = upper if lower is None else (upper + lower) / 2
             step = max(block_rams, 1)
-            for first in range(0, len(rams) - step + 1, step):
+            for first in range(0, len(multipliers) - step + 1, step):
                 x, multiplier = multipliers[first + (step - 1) // 2]
                 own = (*rams[first : first + block_rams],)
-                place = Place(x=x, y=(upper + lower) / 2, multiplier=multiplier, block_rams=own)
-                found.append(place)
+                found.append(Place(x=x, y=y, multiplier=multiplier, block_rams=own))
         return found
 
 
@@ -92,7 +99,7 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
     """Choose sites for the hard cells of PEs, and for the block RAMs of everything else.
 
     Those lie in the middle, and the PEs around them. The PEs of a lane lie together, since what
-    they get comes from one register.
+    they get comes from one register. Without rows of block RAMs only multipliers get sites.
 
     Parameters
     ----------

@@ -27,12 +27,14 @@ def hand_over(netlist: Path, device: Device, *, lanes: int) -> None:
     worth a cell, two LUTs, that leads it out of the chain.
     """
     design = json.loads(netlist.read_text())
-    cells = design["modules"]["top"]["cells"]
+    top = design["modules"]["top"]
+    cells = top["cells"]
     if device.grid is not None:
         kinds = {name: cell["type"] for name, cell in cells.items()}
         for name, site in floorplan(kinds, device.grid, lanes=lanes).items():
             cells[name]["attributes"]["BEL"] = site
-    read = {bit for cell in cells.values() for bit in _inputs(cell)}
+    read = {bit for port in top["ports"].values() for bit in port["bits"]}
+    read |= {bit for cell in cells.values() for bit in _inputs(cell)}
     for cell in cells.values():
         if cell["type"] == CARRY and not read.intersection(cell["connections"][CARRY_OUT]):
             cell["connections"][CARRY_OUT] = ["x"]

@@ -324,7 +324,7 @@ class Tools:
 
     def yosys(self, name: str, *, makes: str, folder: Path, **_: Any) -> list[str]:
         assert (folder / f"{name}.il").stat().st_size
-        (folder / makes).write_text(json.dumps({"modules": {name: {"cells": {}}}}))
+        (folder / makes).write_text(json.dumps({"modules": {name: {"ports": {}, "cells": {}}}}))
         self.calls.append("yosys")
         return []
 

@@ -82,12 +82,12 @@ def test_a_carry_that_nobody_reads_does_not_lead_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("port", "direction", "left"),
-    [("CIN", "input", [9]), ("A", "input", [9]), ("Z", "output", ["x"]), ("B", "inout", [9])],
+    [("CIN", "input", [9]), ("A", "input", [9]), ("Z", "output", ["x"]), ("", "output", [9])],
 )
 def test_carries_that_are_read_stay(
     tmp_path: Path, port: str, direction: str, left: list[int | str]
 ) -> None:
-    """By another cell of the chain or anything else; nothing else of the netlist changes."""
+    """By another cell of the chain, by anything else, by a port; nothing else changes."""
     cells = {
         "carry": {
             "type": "CCU2C",
@@ -98,12 +98,13 @@ def test_carries_that_are_read_stay(
         "other": {
             "type": "LUT4",
             "attributes": {},
-            "port_directions": {port: direction},
-            "connections": {port: [9]},
+            "port_directions": {port: direction} if port else {},
+            "connections": {port: [9]} if port else {},
         },
     }
     netlist = tmp_path / "top.json"
-    netlist.write_text(json.dumps({"modules": {"top": {"cells": cells}}}))
+    ports = {"z": {"direction": "output", "bits": [9]}} if not port else {}
+    netlist.write_text(json.dumps({"modules": {"top": {"ports": ports, "cells": cells}}}))
     hand_over(netlist, DEVICE, lanes=1)
     cells["carry"]["connections"]["COUT"] = left  # pyright: ignore[reportArgumentType]
-    assert json.loads(netlist.read_text()) == {"modules": {"top": {"cells": cells}}}
+    assert json.loads(netlist.read_text()) == {"modules": {"top": {"ports": ports, "cells": cells}}}

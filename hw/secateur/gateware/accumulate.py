@@ -148,8 +148,9 @@ class Accumulator(wiring.Component):
             for ahead in cycles
         ]
 
-        # Cycle 1: which of the three before the newest is the latest, and whether the newest is.
-        latest = Signal(range(4))  # of none the memory's word
+        # Cycle 1: which of the sums of two to four products before is the latest of the slot, if
+        # any, and whether the one just before is.
+        latest = Signal(range(4))
         late_hit = Signal()
         m.d.sync += [
             latest.eq(Mux(hits[2], 1, Mux(hits[3], 2, Mux(hits[4], 3, 0)))),

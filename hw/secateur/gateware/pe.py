@@ -189,8 +189,8 @@ class ProcessingElement(wiring.Component):
             for index, hold in enumerate(holds)
         ]
         m.d.comb += [
-            held.eq(holds.bit_select(memory_of(spec, column.tag), 1)),
-            queue.o.ready.eq(final & ~(active & held)),
+            held.eq(active & holds.bit_select(memory_of(spec, column.tag), 1)),
+            queue.o.ready.eq(final & ~held),
         ]
         first = Signal()
         with m.If(queue.o.ready):
@@ -215,7 +215,7 @@ class ProcessingElement(wiring.Component):
             next_entry.c.eq(~final),
             weights.read_address.eq(address),
         ]
-        with m.If(~(active & held)):
+        with m.If(~held):
             m.d.sync += address.eq(next_entry.sum)
 
         # Cycles 0 to 2: the weight memory.

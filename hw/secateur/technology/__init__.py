@@ -1,4 +1,4 @@
-"""What the gateware takes from the FPGA: memories, multipliers, adders, in a vendor's cells.
+"""What the gateware takes from an FPGA: memories, codebooks, multipliers, adders, in its cells.
 
 Every technology has the members and the timing of :mod:`secateur.technology.portable`.
 """

@@ -140,7 +140,7 @@ class Ecp5Memory(TiledMemory, DistributedMemory):
 
 
 class Ecp5Codebooks(Codebooks):
-    """Distributed RAM, with a register for each memory of so many words, or for each codebook.
+    """Distributed RAM, with a register behind every 16 words, or every codebook that is larger.
 
     So the choice among jobs' codebooks has a cycle of its own, before the multiplier's register.
     """

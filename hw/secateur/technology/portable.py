@@ -135,7 +135,7 @@ class Memory(wiring.Component):
 
 
 class Codebooks(wiring.Component):
-    """Tables of the values that codes stand for, without initial ones.
+    """Tables of the values that codes stand for, without initial values.
 
     A value a cycle is looked up, and one written, without end. One written in cycle t is found from
     cycle t + 1 on.
@@ -161,9 +161,9 @@ class Codebooks(wiring.Component):
 
     #: Cycles from the code to the value.
     LATENCY = 1
-    #: Bits of the address, the code and above it the table, in a memory of its own; the others
-    #: choose among memories when all are read. None: all of them, since some FPGAs have nothing
-    #: smaller than a block RAM.
+    #: Bits of the address, the code and above it the table, within one memory; those above choose
+    #: among memories after all are read. None: one memory, since some FPGAs have nothing smaller
+    #: than a block RAM.
     ROW_BITS: int | None = None
 
     read_table: Signal
@@ -191,8 +191,9 @@ class Codebooks(wiring.Component):
         # Cycle 0: the memories.
         read = Cat(self.read_code, self.read_table)
         write = Cat(self.write_code, self.write_table)
-        low = len(read) if self.ROW_BITS is None else max(self.ROW_BITS, self.code_width)
-        low = min(low, len(read))
+        low = len(read)
+        if self.ROW_BITS is not None:
+            low = min(low, max(self.ROW_BITS, self.code_width))
         values = []
         for row in range(1 << len(read) - low):
             m.submodules[f"row_{row}"] = ram = memory.Memory(
