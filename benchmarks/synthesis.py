@@ -16,9 +16,9 @@ Fmax, for which one that nextpnr refuses counts as the slowest.
 - nextpnr does not know the delays of the UP5K's multipliers and SPRAM: Fmax is cut down to their
   limits (`limits_mhz` in hw/secateur/device.py); its own figure stands beside.
 
-What was routed is kept in build/ by a digest of RTLIL, options and versions of the tools, so that a
-run that was broken off goes on. The last line is JSON, also in synthesis.json; `--docs docs` writes
-docs/synthesis.md.
+What was routed is kept in build/ by a digest of RTLIL, options, versions of the tools and what is
+done to netlists, so that a run that was broken off goes on. The last line is JSON, also in
+synthesis.json; `--docs docs` writes docs/synthesis.md.
 """
 
 from __future__ import annotations

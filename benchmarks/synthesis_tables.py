@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["figures", "median", "page", "show", "verdicts"]
 
 NOTE = (
-    "Figures are those of the seed with the median Fmax, after routing. LUT4: all sites of LUTs "
-    "after packing (nextpnr's TRELLIS_COMB, ICESTORM_LC), those of distributed RAM, of carry "
-    "chains and, on the iCE40, of flip-flops alone included, and the two that each write port of "
-    "distributed RAM keeps from being used. The parts array and engine have no reset, as on the "
-    "boards of the ECP5, and include what folds them onto few pins: see `wrapper`. Fmax is cut to "
-    "what the data sheet allows cells that nextpnr cannot time; nextpnr: before that. seeds: the "
-    "slowest and the fastest of those that were routed, and how many of how many these are; for "
-    "the median the others count as slower."
+    "Figures are those of the seed with the median Fmax, after routing of what "
+    "`secateur.handover` makes of Yosys's netlist. LUT4: all sites of LUTs after packing "
+    "(nextpnr's TRELLIS_COMB, ICESTORM_LC), those of distributed RAM, of carry chains and, on the "
+    "iCE40, of flip-flops alone included, and the two that each write port of distributed RAM "
+    "keeps from being used. The parts array and engine have no reset, as on the boards of the "
+    "ECP5, and include what folds them onto few pins: see `wrapper`. Fmax is cut to what the data "
+    "sheet allows cells that nextpnr cannot time; nextpnr: before that. seeds: the slowest and "
+    "the fastest of those that were routed, and how many of how many these are; for the median "
+    "the others count as slower."
 )
 HEADINGS = (
     *("case", "part", "LUT4", "FF", "RAM", "DSP", "SPRAM", "LUT4/PE"),

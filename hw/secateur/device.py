@@ -42,10 +42,9 @@ class Family:
         What a block RAM holds.
     block_cost : int
         What Yosys reckons a block RAM to cost when it chooses the cells of a memory.
-    cells : dict of str to dict of str to int
-        Which cells of ``place_and_route``'s report make up ``lut``, ``ff``, ``bram``, ``dsp`` and
-        ``spram``, and how many pieces each of them counts for. The first one also tells the
-        available ones. Of a kind that is not there, the family has none.
+    cells : dict of str to str
+        Which cell of ``place_and_route``'s report is a ``lut``, ``ff``, ``bram``, ``dsp`` and
+        ``spram``. Of a kind that is not there, the family has none.
     flip_flop : str
         How names of flip-flops begin in Yosys's netlist, where ``place_and_route`` does not count
         them; then there are as many as LUTs.
@@ -71,7 +70,7 @@ class Family:
     unpack_output: tuple[str, ...] = ()
     block_ram: BlockRam
     block_cost: int
-    cells: dict[str, dict[str, int]]
+    cells: dict[str, str]
     models: Callable[[], str]
     flip_flop: str = ""
     flip_flop_memories: bool = False
@@ -155,10 +154,10 @@ _ECP5 = Family(
     block_cost=128,  # share/lattice/brams_16kd.txt of Yosys
     cells={
         # With the two that the write port of each distributed RAM keeps from being used.
-        "lut": {"TRELLIS_COMB": 1},
-        "ff": {"TRELLIS_FF": 1},
-        "bram": {"DP16KD": 1},
-        "dsp": {"MULT18X18D": 1},
+        "lut": "TRELLIS_COMB",
+        "ff": "TRELLIS_FF",
+        "bram": "DP16KD",
+        "dsp": "MULT18X18D",
     },
     models=models.ecp5_models,
 )
@@ -201,7 +200,7 @@ _ICE40 = Family(
     block_ram=ice40.EBR,
     block_cost=64,  # share/ice40/brams.txt of Yosys
     # A logic cell is a LUT and a flip-flop.
-    cells={"lut": {"ICESTORM_LC": 1}, "bram": {"ICESTORM_RAM": 1}},
+    cells={"lut": "ICESTORM_LC", "bram": "ICESTORM_RAM"},
     models=models.ice40_models,
     flip_flop="SB_DFF",
     flip_flop_memories=True,
@@ -212,8 +211,8 @@ _ICE40UP = Family(**{
     "synthesis": _synth_ice40(sums=6, comparisons=16, fewest=3),
     "cells": {
         **_ICE40.cells,
-        "dsp": {"ICESTORM_DSP": 1},
-        "spram": {"ICESTORM_SPRAM": 1},
+        "dsp": "ICESTORM_DSP",
+        "spram": "ICESTORM_SPRAM",
     },
     # The data sheet (FPGA-DS-02008, table "sysDSP Timing") has 50 MHz for a multiplier that
     # bypasses its pipeline register and no figure for one that uses it, as ours do. All of its
@@ -239,7 +238,7 @@ def _ecp5(size: int, *, lut: int, bram: int, dsp: int, grid: Ecp5Grid | None = N
 
 
 #: Its one row of multipliers lies in the middle: nextpnr finds block RAMs near (docs/engine.md).
-_GRID_25 = Ecp5Grid(groups=(4, 13, 22, 33, 42, 51, 60), multiplier_rows=(13,), spread=2)
+_GRID_25 = Ecp5Grid(groups=(4, 13, 22, 33, 42, 51, 60), multiplier_rows=(13,))
 _GRID_85 = Ecp5Grid(
     groups=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114),
     multiplier_rows=(10, 34, 58),

@@ -59,14 +59,11 @@ class Ecp5Grid:
         Rows of multipliers.
     block_ram_rows : tuple of int
         The row of block RAMs that belongs to each of them; empty to leave block RAMs to nextpnr.
-    spread : int
-        PEs are spread evenly over so many times the places that they need, if there are so many.
     """
 
     groups: tuple[int, ...]
     multiplier_rows: tuple[int, ...]
     block_ram_rows: tuple[int, ...] = ()
-    spread: int = 1
 
     def places(self, block_rams: int) -> list[Place]:
         """Divide the sites among PEs with so many block RAMs each, by row and column.
@@ -137,11 +134,7 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
     places.sort(key=lambda place: math.dist((place.x, place.y), middle))
     # Not so many that the PEs lie at both ends.
     free = min(math.ceil(len(others) / most) if most else 0, len(pes) // 2, len(places) - len(pes))
-    near = sorted(
-        places[free : free + grid.spread * len(pes)], key=lambda place: (place.x, place.y)
-    )
-    # The middle of each of equal parts.
-    chosen = [near[(2 * part + 1) * len(near) // (2 * len(pes))] for part in range(len(pes))]
+    chosen = sorted(places[free : free + len(pes)], key=lambda place: (place.x, place.y))
     middle_rams = [ram for place in places[:free] for ram in place.block_rams]
     sites = dict(zip(others, middle_rams, strict=False)) if len(others) <= len(middle_rams) else {}
     for pe, place in zip(pes, chosen, strict=True):

@@ -438,13 +438,8 @@ def cells_of(
         Yosys's, as JSON, for what that report leaves out.
     """
     family = device.family
-    used = {
-        kind: sum(weight * utilization[cell]["used"] for cell, weight in cells.items())
-        for kind, cells in family.cells.items()
-    }
-    available = {
-        kind: utilization[next(iter(cells))]["available"] for kind, cells in family.cells.items()
-    }
+    used = {kind: utilization[cell]["used"] for kind, cell in family.cells.items()}
+    available = {kind: utilization[cell]["available"] for kind, cell in family.cells.items()}
     if family.flip_flop:
         used["ff"] = netlist.read_text().count(f'"type": "{family.flip_flop}')
         available["ff"] = available["lut"]

@@ -19,7 +19,6 @@ from secateur.floorplan import floorplan
 from secateur.toolchain import run_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from secateur.device import Device
@@ -116,21 +115,14 @@ def test_lanes_follow_each_other() -> None:
     assert all(max(left) <= min(right) for left, right in pairwise(lanes))
 
 
-@pytest.mark.parametrize(
-    ("pes", "places"),
-    [
-        (28, range(28)),
-        (16, [0, 2, 4, 6, 7, 9, 11, 13, 14, 16, 18, 20, 21, 23, 25, 27]),
-        (8, range(7, 23, 2)),
-        (1, [13]),
-    ],
-)
-def test_pes_are_spread_where_there_is_room(pes: int, places: Sequence[int]) -> None:
-    """In the middle of their row, at most two places for each; block RAMs are left to nextpnr."""
+@pytest.mark.parametrize(("pes", "first"), [(28, 0), (16, 6), (8, 10), (1, 13)])
+def test_only_multipliers_where_there_is_one_row(pes: int, first: int) -> None:
+    """In its middle, one beside the other; block RAMs are left to nextpnr."""
     sites = floorplan(cells(pes, 2, 9), ROW, lanes=1)
     row = [f"X{x + at}/Y13/MULT18_{at}" for x in ROW.groups for at in (0, 1, 4, 5)]
     assert sites == {
-        f"top.pe_{pe}.accumulator.multiplier": row[place] for pe, place in enumerate(places)
+        f"top.pe_{pe}.accumulator.multiplier": site
+        for pe, site in enumerate(row[first : first + pes])
     }
 
 
@@ -169,8 +161,14 @@ class RoutedError(Exception):
     """Ends a build where it would be routed."""
 
 
-def test_builds_have_a_floorplan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The netlist that nextpnr gets names a site for each hard cell of each PE, and no other here.
+@pytest.mark.parametrize(
+    ("device", "placed"),
+    [("ecp5-85k", {"MULT18X18D": 4, "DP16KD": 4}), ("ecp5-25k", {"MULT18X18D": 4})],
+)
+def test_builds_have_a_floorplan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, placed: dict[str, int]
+) -> None:
+    """The netlist that nextpnr gets names a site for hard cells of each PE, and for no other here.
 
     Registers that each PE has of its own are several.
     """
@@ -185,11 +183,11 @@ def test_builds_have_a_floorplan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(synthesis, "place_and_route", route)
     with pytest.raises(RoutedError):
-        synthesis.synthesize(program, device="ecp5-85k", clock_mhz=50, folder=tmp_path / "s")
+        synthesis.synthesize(program, device=device, clock_mhz=50, folder=tmp_path / "s")
     found = netlists[0]["modules"]["top"]["cells"]
     sites = {name: cell["attributes"].get("BEL", "") for name, cell in found.items()}
     kinds = Counter(cell["type"] for name, cell in found.items() if sites[name])
-    assert kinds == {"MULT18X18D": 4, "DP16KD": 4}
+    assert kinds == placed
     assert Counter(cell["type"] for cell in found.values())["DP16KD"] > 4
     columns = [
         tile(next(site for name, site in sites.items() if f".pe_{pe}." in name and site))[0]

@@ -17,6 +17,7 @@ from secateur.engine import EngineSpec
 from secateur.gateware.column import in_flight
 from secateur.gateware.queue import Queue
 from secateur.hard_cells import Memories, engine_memories, hard_cells, soft_multipliers
+from secateur.technology.ecp5 import Ecp5Codebooks
 from secateur.toolchain import run_yosys
 
 if TYPE_CHECKING:
@@ -87,6 +88,14 @@ def test_yosys_chooses_as_it_is_reckoned_to(name: str, tmp_path: Path) -> None:
             blocks = made.cells(device).get("bram", 0)
             assert blocks == found[f"a_{kind}_{n}"], (kind, depth, width)
     assert found
+    if device.technology.codebooks is Ecp5Codebooks:
+        registers = Counter(
+            path.split(".")[0]
+            for path, cell in cells.items()
+            if cell["type"] == "TRELLIS_FF" and "_codebook_" in path and ".late" not in path
+        )
+        words = {f"a_codebook_{n}": t * width for n, (t, _, width) in enumerate(CODEBOOKS[name])}
+        assert registers == words
 
 
 @pytest.mark.parametrize(

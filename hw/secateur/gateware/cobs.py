@@ -139,7 +139,6 @@ class CobsEncoder(wiring.Component):
         ]
 
         def finish_block() -> None:
-            m.d.sync += index.eq(0)
             with m.If(ends_frame):
                 m.next = "end"
             with m.Elif(empty_follows):
@@ -159,6 +158,7 @@ class CobsEncoder(wiring.Component):
                     self.i.ready.eq(1),
                     block.write_enable.eq(self.i.valid & ~is_zero),
                 ]
+                m.d.sync += index.eq(0)
                 with m.If(self.i.valid):
                     m.d.sync += [
                         count.eq(Mux(is_zero, count, count + 1)),
