@@ -32,17 +32,17 @@ PAYLOAD_BYTES = 1024
 
 #: LUT4s by feature and family: least squares of relative errors over engines of 1 to 28 PEs
 #: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 4 %. Those have at
-#: most four jobs; of three with eight it has 4 to 7 % too few.
+#: most four jobs.
 LUT_MODELS = {
     "ecp5": {
-        "one": 1956.43,
-        "queue": 6.86,
-        "sum": 4.41,
-        "second": 4.39,
+        "one": 1855.04,
+        "queue": 5.97,
+        "sum": 3.46,
+        "second": 4.19,
         "product": 0.0,
-        "drain": 1.31,
-        "ram": 7.23,
-        "mux": 0.95,
+        "drain": 1.66,
+        "ram": 5.82,
+        "mux": 0.89,
     },
     "ice40": {
         "one": 2462.06,
