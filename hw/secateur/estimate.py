@@ -31,7 +31,7 @@ __all__ = [
 PAYLOAD_BYTES = 1024
 
 #: LUT4s by feature and family: least squares of relative errors over engines of 1 to 28 PEs
-#: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 4 %. Those have at
+#: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 3 %. Those have at
 #: most four jobs.
 LUT_MODELS = {
     "ecp5": {
@@ -45,13 +45,13 @@ LUT_MODELS = {
         "mux": 0.89,
     },
     "ice40": {
-        "one": 2462.06,
-        "queue": 13.12,
-        "sum": 8.34,
-        "second": 4.94,
-        "product": 2.93,
-        "drain": 3.65,
-        "ram": 105.84,
+        "one": 2490.67,
+        "queue": 12.66,
+        "sum": 8.25,
+        "second": 5.92,
+        "product": 3.12,
+        "drain": 4.28,
+        "ram": 99.79,
         "mux": 0.0,
     },
 }
