@@ -77,13 +77,10 @@ class Ecp5Grid:
                 for x in self.groups
                 for at in (0, 1, 4, 5)
             ]
-            rams = [
-                f"X{x + 2 * at}/Y{lower}/EBR{at}"
-                for x in self.groups
-                for at in range(4)
-                if lower is not None
-            ]
-            y = upper if lower is None else (upper + lower) / 2
+            y, rams = float(upper), []
+            if lower is not None:
+                y = (upper + lower) / 2
+                rams = [f"X{x + 2 * at}/Y{lower}/EBR{at}" for x in self.groups for at in range(4)]
             step = max(block_rams, 1)
             for first in range(0, len(multipliers) - step + 1, step):
                 x, multiplier = multipliers[first + (step - 1) // 2]

@@ -1,4 +1,4 @@
-"""Memories, multiplier and adder as any FPGA has them: what vendors' cells must match."""
+"""Memory, codebooks, multiplier and adder of any FPGA: what vendors' cells must match."""
 
 from __future__ import annotations
 
