@@ -59,8 +59,8 @@ RATES = (12, 24, 46)
 #: What the engines for LeNet-300-100 and the autoencoder are given beside PEs, for speed.
 FAST = {"accumulator_memories": 2, "jobs": 4}
 #: The engines for LeNet-300-100: what is given of each, by name; the rest is fitted to hold the
-#: programs of all three rates. Queues of 27 columns take twice the memory of the default, and so do
-#: the codebooks of 8 jobs, whose accumulators lie in the same block RAMs as those of 4.
+#: programs of all three rates. Queues of 27 columns take twice the memory of the default; the
+#: accumulators of 8 jobs lie in the same block RAMs as those of 4.
 LENET_ENGINES: dict[str, dict[str, int]] = {
     "4": {"pes": 4, **FAST},
     "8": {"pes": 8, **FAST},

@@ -78,9 +78,9 @@ NOTE = (
     "Cycles of a step, means over the batches of a size: while a layer computes a batch, the next "
     "layer's image is loaded, a byte a cycle. computing: with an inference under way. waiting: all "
     "outputs have come and the load still goes on. changing: the rest, in which the engine "
-    "exchanges the programs and clears its accumulators. hidden: the part of the load in which the "
-    "engine did not wait. predicted: the same, from max(0, load - computing - 2), with the load "
-    "counted from the image and the computing from the cycle model."
+    "exchanges the programs, clears its accumulators and copies its codebooks. hidden: the part of "
+    "the load in which the engine did not wait. predicted: the same, from max(0, load - computing "
+    "- 2), with the load counted from the image and the computing from the cycle model."
 )
 
 

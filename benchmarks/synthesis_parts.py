@@ -18,6 +18,7 @@ from secateur.estimate import payload_bytes
 from secateur.gateware.drain import y_stream
 from secateur.gateware.engine import Engine, status_layout
 from secateur.gateware.loader import load_stream
+from secateur.gateware.lookup import Lookup, codebook_layout
 from secateur.gateware.pe import ProcessingElement
 from secateur.gateware.store import x_stream
 from secateur.gateware.top import Top
@@ -40,15 +41,17 @@ TARGET_MHZ = 400
 #: Sums that are folded into one in a cycle: as many as a LUT has inputs.
 FOLDED = 4
 #: What each lane has of its own, and what each PE has.
-OF_LANE = ("i", "codebook")
+OF_LANE = ("i",)
 OF_PE = ("count", "write_enable", "drained")
+#: What a PE gets from codebooks.
+LOOKED_UP = "weight"
 
 #: Amaranth numbers its objects, and not for two threads.
 GENERATING = threading.Lock()
 
 
 class PeArray(wiring.Component):
-    """All PEs of an engine, connected as there, and nothing else of it.
+    """All PEs of an engine and their codebooks, connected as there, and nothing else of it.
 
     Parameters
     ----------
@@ -59,8 +62,10 @@ class PeArray(wiring.Component):
 
     Members
     -------
-    i, codebook : In
+    i : In
         For each lane, what its PEs get.
+    codebook : In
+        As in :class:`secateur.gateware.lookup.Lookup`; absent without codebooks.
     count, write_enable, drained : In
         For each PE.
     room, all_ones, all_zeros : Out
@@ -71,16 +76,21 @@ class PeArray(wiring.Component):
     All other inputs of a PE are there once for all.
     """
 
+    codebook: data.View
     room: Signal
     all_ones: Signal
     all_zeros: Signal
     sum: Signal
 
     def __init__(self, spec: EngineSpec, *, technology: Technology) -> None:
-        self.spec = spec
+        self.spec, self.technology = spec, technology
         self.pes = [ProcessingElement(spec, technology=technology) for _ in range(spec.pes)]
         members = self.pes[0].signature.members
-        inputs = {name: member for name, member in members.items() if member.flow is In}
+        inputs = {
+            name: member
+            for name, member in members.items()
+            if member.flow is In and name != LOOKED_UP
+        }
         super().__init__({
             **inputs,
             **{
@@ -89,6 +99,7 @@ class PeArray(wiring.Component):
                 for name in names
                 if name in inputs
             },
+            **({"codebook": In(codebook_layout(spec))} if spec.codebook_bits else {}),
             "room": Out(1),
             "all_ones": Out(spec.jobs),
             "all_zeros": Out(spec.jobs),
@@ -107,6 +118,14 @@ class PeArray(wiring.Component):
                 elif name in OF_PE:
                     value = value[index]
                 m.d.comb += getattr(pe, name).eq(value)
+        if self.spec.codebook_bits:
+            m.submodules.lookup = lookup = Lookup(self.spec, technology=self.technology)
+            m.d.comb += lookup.codebook.eq(self.codebook)
+            for index, pe in enumerate(self.pes):
+                m.d.comb += [
+                    lookup.numbers[index].eq(pe.number),
+                    pe.weight.eq(lookup.weights[index]),
+                ]
         m.d.sync += [
             self.room.eq(Cat(pe.room for pe in self.pes).all()),
             self.all_ones.eq(reduce(and_, (pe.ended for pe in self.pes))),

@@ -31,27 +31,27 @@ __all__ = [
 PAYLOAD_BYTES = 1024
 
 #: LUT4s by feature and family: least squares of relative errors over engines of 1 to 28 PEs
-#: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 3 %. Those have at
+#: (``python benchmarks/fit_estimate.py``), none of which it misses by more than 4 %. Those have at
 #: most four jobs.
 LUT_MODELS = {
     "ecp5": {
-        "one": 1855.04,
-        "queue": 5.97,
-        "sum": 3.46,
-        "second": 4.19,
+        "one": 1863.02,
+        "queue": 6.19,
+        "sum": 3.94,
+        "second": 4.2,
         "product": 0.0,
-        "drain": 1.66,
-        "ram": 5.82,
-        "mux": 0.89,
+        "drain": 1.11,
+        "ram": 5.35,
+        "mux": 0.88,
     },
     "ice40": {
-        "one": 2490.67,
-        "queue": 12.66,
-        "sum": 8.25,
-        "second": 5.92,
-        "product": 3.12,
-        "drain": 4.28,
-        "ram": 99.79,
+        "one": 2475.13,
+        "queue": 12.42,
+        "sum": 9.1,
+        "second": 5.81,
+        "product": 3.15,
+        "drain": 3.53,
+        "ram": 129.36,
         "mux": 0.0,
     },
 }

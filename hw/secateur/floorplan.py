@@ -22,6 +22,8 @@ __all__ = ["Ecp5Grid", "Place", "floorplan"]
 
 #: A PE, in the name of a cell of a flat netlist.
 PE = re.compile(r"\bpe_(\d+)\.")
+#: What PEs share.
+SHARED = re.compile(r"\blookup\.")
 #: The kinds of cells that get a site.
 MULTIPLIER, BLOCK_RAM = "MULT18X18D", "DP16KD"
 
@@ -92,8 +94,9 @@ class Ecp5Grid:
 def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[str, str]:
     """Choose sites for the hard cells of PEs, and for the block RAMs of everything else.
 
-    Those lie in the middle, and the PEs around them. The PEs of a lane lie together, since what
-    they get comes from one register. Without rows of block RAMs only multipliers get sites.
+    Those that PEs share have none: nextpnr lays them between these. The others lie in the middle,
+    and the PEs around them. The PEs of a lane lie together, since what they get comes from one
+    register. Without rows of block RAMs only multipliers get sites.
 
     Parameters
     ----------
@@ -117,7 +120,7 @@ def floorplan(cells: Mapping[str, str], grid: Ecp5Grid, *, lanes: int) -> dict[s
         pe = PE.search(name)
         if pe and kind == MULTIPLIER:
             multipliers[int(pe[1])].append(name)
-        elif kind == BLOCK_RAM and grid.block_ram_rows:
+        elif kind == BLOCK_RAM and grid.block_ram_rows and not SHARED.search(name):
             if pe:
                 block_rams[int(pe[1])].append(name)
             else:

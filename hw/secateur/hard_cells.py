@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from secateur.format import Section, memories
 from secateur.gateware.column import in_flight, slice_layout
+from secateur.gateware.lookup import number_shape
 from secateur.gateware.maps.pool import kept_layout, pool_depth
 from secateur.gateware.rows import drain_room
 from secateur.protocol import word_size
+from secateur.technology import PORTABLE
 from secateur.technology.blocks import BlockRam
 from secateur.technology.distributed import BITS, WORDS
 from secateur.technology.ice40 import SPRAM
@@ -163,12 +165,12 @@ def engine_memories(spec: EngineSpec, device: Device | None = None) -> Iterator[
     results = spec.drain_lanes * spec.activation_width
     yield Memories(depth=drain_room(spec) - 1, width=results, made_by="")
     if spec.codebook_bits:
+        made = (device.technology if device else PORTABLE).codebooks
         yield Memories(
-            depth=spec.jobs << spec.codebook_bits,
+            depth=len(number_shape(spec)),
             width=spec.weight_width,
-            count=spec.pes,
-            made_by="",
-            distributed=True,
+            count=-(-spec.pes // made.READERS),
+            made_by="codebooks",
         )
 
 

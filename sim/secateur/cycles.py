@@ -13,7 +13,7 @@ import numpy as np
 
 from secateur.format import Section
 from secateur.image import read_image
-from secateur.machine import run, setup
+from secateur.machine import SETUP, run
 from secateur.map_machine import run_layer
 from secateur.reference_maps import patches_of, targets_of
 from secateur.units import Work
@@ -126,7 +126,7 @@ def _model_maps(
     spec = program.spec
     contents = read_image(spec, program.image)
     table = contents[Section.LAYERS, 0]
-    latency = np.full(len(x), program.input_words + setup(spec) + 1)
+    latency = np.full(len(x), program.input_words + SETUP + 1)
     layers = []
     at_once = max(1, AT_ONCE // spec.pes)
     streams, seen = streams_in(spec, contents), _seen(program, contents, network, x)
@@ -145,7 +145,7 @@ def _model_maps(
             cycles.append(run_layer(work))
         products = _multiplications(each, active.sum(axis=1))
         layers.append(LayerCycles(cycles=np.concatenate(cycles), multiplications=products))
-        latency += layers[-1].cycles + (index > 0) * (setup(spec) + 1)
+        latency += layers[-1].cycles + (index > 0) * (SETUP + 1)
     return latency, layers
 
 

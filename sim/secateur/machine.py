@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from secateur.units import TO_ENDED, Drains, ProcessingElements, Visit, Work
+from secateur.units import Drains, ProcessingElements, Visit, Work, to_ended
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from secateur.engine import EngineSpec
 
-__all__ = ["Times", "run", "setup"]
+__all__ = ["SETUP", "Times", "run"]
 
-#: Cycles from the choice of a job to the first in which its walk can start, without a codebook:
-#: the layer table.
+#: Cycles from the choice of a job to the first in which its walk can start: the layer table.
 SETUP = 4
 #: Cycles from the end of a job's products to the start of its drain: the layer table.
 DRAIN_SETUP = 3
@@ -43,14 +41,6 @@ class Times(NamedTuple):
     begun: NDArray[np.int64]
     ended: NDArray[np.int64]
     jobs: NDArray[np.int64]
-
-
-def setup(spec: EngineSpec) -> int:
-    """Count the cycles from the choice of a layer to the first in which its walk can start.
-
-    They are those of the layer table and of copying the codebook.
-    """
-    return SETUP + (1 << spec.codebook_bits if spec.codebook_bits else 0)
 
 
 def run(work: Work) -> Times:
@@ -89,7 +79,6 @@ class _Machine:
         self.pes, self.drains = ProcessingElements(work), Drains(work)
         self.cycle = 0
         self.last = len(work.bases) - 1
-        self.setup = setup(spec)
         self.times = Times(
             begun=np.zeros((engines, inputs), dtype=np.int64),
             ended=np.zeros((engines, inputs), dtype=np.int64),
@@ -141,7 +130,7 @@ class _Machine:
         visit, take = self._walk()
         put_hidden, put_y = self.drains.step(hidden_room & ~self.turn_x)
         engine, tag = self.pes.step(visit, hold)
-        self.products[engine, tag] = self.cycle + TO_ENDED
+        self.products[engine, tag] = self.cycle + to_ended(self.work.spec)
         engine = np.flatnonzero(put_y & (self.drains.words_left == 0))
         self.times.ended[engine, self.which[engine, self.drain_tag[engine]]] = self.cycle
 
@@ -149,7 +138,7 @@ class _Machine:
         self._start(standing)
         self._drain(delivered)
         self._store(take, put_hidden, self.drains.offers_hidden & hidden_room)
-        self.chosen[chosen] = self.cycle + self.setup
+        self.chosen[chosen] = self.cycle + SETUP
         self.cycle += 1
 
     def _walk(self) -> tuple[Visit, NDArray[np.bool_]]:
@@ -249,7 +238,7 @@ class _Machine:
         self.products[engine, self.drain_tag[engine]] = NEVER
         self.drain_start[engine] = self.cycle + DRAIN_SETUP
         # It reads the layer table, which another job's preparation may have been about to read.
-        self.chosen[engine] += self.chosen[engine] == self.cycle - 1 + self.setup
+        self.chosen[engine] += self.chosen[engine] == self.cycle - 1 + SETUP
 
         engine = np.flatnonzero(self.drain_start == self.cycle)
         if engine.size:

@@ -12,7 +12,7 @@ import numpy as np
 
 from secateur.gateware.maps.pool import Pool
 from secateur.machine import NEVER, PATIENCE
-from secateur.units import TO_ENDED, Drains, ProcessingElements, Visit
+from secateur.units import Drains, ProcessingElements, Visit, to_ended
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class _Machine:
         visit = self._walk()
         self._drain()
         engine, tag = self.pes.step(visit, hold)
-        self.products[engine, tag] = self.cycle + TO_ENDED
+        self.products[engine, tag] = self.cycle + to_ended(self.work.spec)
         self.cycle += 1
 
     def _walk(self) -> Visit:

@@ -25,16 +25,13 @@ if TYPE_CHECKING:
 
     from secateur.engine import EngineSpec
 
-__all__ = ["Drains", "Hold", "ProcessingElements", "Visit", "Work"]
+__all__ = ["Drains", "Hold", "ProcessingElements", "Visit", "Work", "to_ended"]
 
 #: An element of a queue: the entries of a column in the low bits, then the job's end and its tag.
 COUNT, END, TAG = (1 << 13) - 1, 1 << 13, 14
 #: Cycles from a column's entering a queue to the earliest in which a sequencer takes it: the queue,
 #: and its output register.
 IN_QUEUE = 2
-#: Cycles from the last address of a job in a PE to that in which the control knows of it: those of
-#: the pipeline, the PE's bit, and the register in which those of all PEs meet.
-TO_ENDED = ProcessingElement.LATENCY + Accumulator.LATENCY + 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,6 +73,14 @@ class Hold(NamedTuple):
 
     valid: NDArray[np.bool_]
     tag: NDArray[np.int64]
+
+
+def to_ended(spec: EngineSpec) -> int:
+    """Cycles from the last address of a job in a PE to that in which the control knows of it.
+
+    They are those of the pipeline, the PE's bit, and the register in which those of all PEs meet.
+    """
+    return ProcessingElement.latency(spec) + Accumulator.LATENCY + 2
 
 
 def _memory_of(spec: EngineSpec, tag: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -48,8 +48,9 @@ def test_layers_are_loaded_while_others_compute(tmp_path: Path) -> None:
             assert step.loading == load_cycles(programs[1 - step.layer])
             # Both are offered in the same cycle, and x may begin a cycle after the image.
             assert step.waiting == max(0, step.loading - step.computing - 2)
-            # At least the accumulators of all jobs are cleared.
-            assert step.changing >= spec.row_depth * spec.jobs
+            # At least the accumulators of all jobs are cleared, and the codebooks copied.
+            codes = spec.layer_depth << spec.codebook_bits
+            assert step.changing >= max(spec.row_depth * spec.jobs, codes)
         loading, waiting = (sum(getattr(s, at) for s in steps) for at in ("loading", "waiting"))
         hidden[batch] = 1 - waiting / loading
     assert 0 < hidden[1] < hidden[2] < hidden[8]

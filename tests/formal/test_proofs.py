@@ -72,8 +72,8 @@ def components() -> dict[str, type]:
 
 #: Components without an output stream, and the reason for those with one that no claim is about.
 SILENT = [
-    *("Accumulator", "ActivationStore", "Control", "Loader", "ProcessingElement", "Queue"),
-    *("Requantizer", "Top", "UartTransmitter", "Walker"),
+    *("Accumulator", "ActivationStore", "Control", "Loader", "Lookup", "ProcessingElement"),
+    *("Queue", "Requantizer", "Top", "UartTransmitter", "Walker"),
     *("Loops", "MapControl", "MapStore", "MapWalker", "Pool"),
 ]
 LEFT_OUT = {"Engine": "its o_y is the drain's, its o_crc the checker's"}

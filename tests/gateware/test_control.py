@@ -12,9 +12,7 @@ import pytest
 from secateur.bench.program_changes import ProgramBench, run_bench
 from secateur.engine import EngineSpec
 from secateur.format import Section, memories
-from secateur.gateware.column import ColumnQueue
 from secateur.gateware.control import Control
-from secateur.gateware.walk import Walker
 from secateur.technology import Memory
 
 if TYPE_CHECKING:
@@ -63,7 +61,6 @@ class Job:
     tag: int
     made: int  # words of its output
     last: bool
-    start: int  # cycle of its walk
     left: int  # words of its input to be walked
     ended: set[int] = field(default_factory=set)  # PEs that have stored its products
     drained: int = 0  # words of its output
@@ -103,7 +100,7 @@ class Bench(ProgramBench):
     def __init__(
         self, ctx: Any, dut: Control, tables: list[Any], reset: Signal, seed: int, pace: Pace
     ) -> None:
-        self.pace, self.hold, self.cycle = pace, Hold(), 0
+        self.pace, self.hold = pace, Hold()
         super().__init__(ctx, dut, tables, reset, seed)
 
     def restart(self) -> None:
@@ -125,8 +122,6 @@ class Bench(ProgramBench):
         self.draining: Job | None = None
         self.ended = [[0] * self.spec.jobs for _ in range(PES)]  # bits of the PEs' tags
         self.seen: tuple[bool, bool] | None = None  # what a choice certainly knew
-        self.codes: list[list[tuple[int, int]]] = [[] for _ in range(self.spec.jobs)]
-        self.code_addresses: deque[int] = deque([0] * Memory.LATENCY, Memory.LATENCY)
         self.layer_words: deque[dict[str, int]] = deque(
             [self.tables[0][-1]] * Memory.LATENCY, Memory.LATENCY
         )
@@ -169,7 +164,6 @@ class Bench(ProgramBench):
         self.before.append((self.finished.copy(), self.whole_x + self.launched, self.landed))
         self.whole_x += self.completed
         self._look_at_programs()
-        self._look_at_codes()
         if self.draining is not None and self.draining.drained == self._made():
             self._drained(self.draining)
         walk = self._look_at_walk()
@@ -189,11 +183,8 @@ class Bench(ProgramBench):
         self._step_pes()
         self._step_walk(walk)
         bank, address = ctx.get(dut.bank), ctx.get(dut.layer_address)
-        code_address = ctx.get(dut.code_address)
         await ctx.tick()
         self.layer_words.append(self.tables[bank][address])
-        self.code_addresses.append(code_address)
-        self.cycle += 1
 
     def _made(self) -> int:
         assert self.draining is not None
@@ -211,23 +202,6 @@ class Bench(ProgramBench):
         assert not self.ctx.get(self.dut.running)
         assert not self.ctx.get(self.dut.x_open)
         assert (self.jobs, self.position, self.x_there, self.in_flight) == ([], 0, 0, 0)
-
-    def _look_at_codes(self) -> None:
-        """A value is written to the tag of the next job, when that is free."""
-        ctx, dut = self.ctx, self.dut
-        if not (self.spec.codebook_bits and ctx.get(dut.code_write)):
-            return
-        code, tag = ctx.get(dut.code), ctx.get(dut.code_tag)
-        layer = self.code_addresses[0] >> self.spec.codebook_bits
-        assert self.code_addresses[0] & ((1 << self.spec.codebook_bits) - 1) == code
-        mine = [job for job in self.jobs if job.tag == tag]
-        if mine:
-            # Its walk has begun, but no entry of it can be at the codebook.
-            assert mine[0] is self.jobs[-1], "written under a job's feet"
-            assert self.cycle - mine[0].start <= Walker.LATENCY + ColumnQueue.LATENCY
-        else:
-            assert tag == self.started % self.spec.jobs
-        self.codes[tag].append((layer, code))
 
     def _look_at_walk(self) -> Job | None:
         ctx, dut, spec = self.ctx, self.dut, self.spec
@@ -253,7 +227,6 @@ class Bench(ProgramBench):
             tag=self.started % spec.jobs,
             made=self.rows_of(word, last=last),
             last=last,
-            start=self.cycle,
             left=words,
         )
         assert not any(other.tag == job.tag for other in self.jobs), "the tag is in use"
@@ -320,10 +293,6 @@ class Bench(ProgramBench):
         self.finished.add(self._key(job))
         self.landed += job.last
         self.draining = None
-        if self.spec.codebook_bits:
-            every = [(job.layer, code) for code in range(1 << self.spec.codebook_bits)]
-            assert self.codes[job.tag] == every, "values of the codebook"
-            self.codes[job.tag] = []
 
     def _step_drain(self, job: Job | None) -> bool:
         if job is None:
@@ -443,7 +412,8 @@ def run(
 
 
 def clears(spec: EngineSpec) -> list[tuple[Any, ...]]:
-    return [("clear", slot) for slot in range(spec.row_depth * spec.jobs)]
+    codes = spec.layer_depth << spec.codebook_bits if spec.codebook_bits else 0
+    return [("clear", at) for at in range(max(spec.row_depth * spec.jobs, codes))]
 
 
 #: Everything at once and everything in its own time; each part the slowest.

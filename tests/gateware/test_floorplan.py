@@ -29,12 +29,13 @@ assert LARGE.grid is not None
 ROW, GRID = SMALL.grid, LARGE.grid
 
 
-def cells(pes: int, each: int, others: int = 0) -> dict[str, str]:
+def cells(pes: int, each: int, others: int = 0, shared: int = 0) -> dict[str, str]:
     """Give an engine's hard cells, and one that is none."""
     return {
         **{f"top.pe_{pe}.accumulator.multiplier": "MULT18X18D" for pe in range(pes)},
         **{f"top.pe_{pe}.weights.U${at}": "DP16KD" for pe in range(pes) for at in range(each)},
         **{f"top.columns.U${at}": "DP16KD" for at in range(others)},
+        **{f"top.lookup.codebook_{at}.U$0": "DP16KD" for at in range(shared)},
         "top.pe_0.total": "TRELLIS_FF",
     }
 
@@ -138,6 +139,13 @@ def test_the_middle_is_left_to_the_rest() -> None:
     assert {tile(site)[1] for site in free} == {34, 46}
 
 
+def test_what_pes_share_is_left_to_nextpnr() -> None:
+    """It has no site, and takes none from anything else."""
+    assert floorplan(cells(64, 2, 15, 32), GRID, lanes=4) == floorplan(
+        cells(64, 2, 15), GRID, lanes=4
+    )
+
+
 def test_pes_stay_close_beside_many_others() -> None:
     """Four places in the middle for 88 block RAMs, no more than half as many as there are PEs.
 
@@ -195,6 +203,6 @@ def test_builds_have_a_floorplan(
     ]
     assert max(columns[0], columns[2]) <= min(columns[1], columns[3])  # lanes
     bits = netlists[0]["modules"]["top"]["netnames"]
-    for own, count in (("drain.drained", 4), ("written", 2)):
+    for own, count in (("drain.drained", 4), ("lookup.written", 2)):
         nets = [bit for at in range(count) for bit in bits[f"top.engine.{own}_{at}"]["bits"]]
         assert len({*nets}) == len(nets) > 4 * count

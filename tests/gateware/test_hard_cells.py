@@ -17,7 +17,6 @@ from secateur.engine import EngineSpec
 from secateur.gateware.column import in_flight
 from secateur.gateware.queue import Queue
 from secateur.hard_cells import Memories, engine_memories, hard_cells, soft_multipliers
-from secateur.technology.ecp5 import Ecp5Codebooks
 from secateur.toolchain import run_yosys
 
 if TYPE_CHECKING:
@@ -28,10 +27,10 @@ QUEUES = {
     "ecp5-25k": [(48, 30), (48, 36), (69, 26), (69, 40)],
     "ice40-hx8k": [(9, 9), (16, 4), (9, 17)],
 }
-#: Codebooks, bits of a code and of a value.
+#: Values of codebooks, and their bits.
 CODEBOOKS = {
-    "ecp5-25k": [(4, 6, 8), (8, 6, 8)],
-    "ice40-hx8k": [(2, 2, 9), (4, 2, 5)],
+    "ecp5-25k": [(64, 8), (2048, 10), (4096, 8)],
+    "ice40-hx8k": [(4, 9), (64, 8), (256, 17)],
 }
 BLOCKS = {"ecp5-25k": "DP16KD", "ice40-hx8k": "SB_RAM40_4K"}
 
@@ -46,7 +45,10 @@ class Chosen(wiring.Component):
             **{name: In(40) for name in ("word", "write", "read")},
             "enable": In(2),
             **{f"queue_{n}": Out(width) for n, (_, width) in enumerate(self.queues)},
-            **{f"codebook_{n}": Out(width) for n, (*_, width) in enumerate(self.codebooks)},
+            **{
+                f"codebook_{n}": Out(width * self.make.READERS)
+                for n, (_, width) in enumerate(self.codebooks)
+            },
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -59,13 +61,13 @@ class Chosen(wiring.Component):
                 *(queue.w_data.eq(word), queue.w_en.eq(enable[0]), queue.r_en.eq(enable[1])),
                 getattr(self, f"queue_{n}").eq(queue.r_data),
             ]
-        for n, (tables, code_width, width) in enumerate(self.codebooks):
-            books = self.make(tables=tables, code_width=code_width, shape=width)
+        for n, (depth, width) in enumerate(self.codebooks):
+            books = self.make(width, depth=depth, readers=self.make.READERS)
             m.submodules[f"a_codebook_{n}"] = books
             m.d.comb += [
                 *(books.write_value.eq(word), books.write_enable.eq(enable[0])),
-                Cat(books.write_code, books.write_table).eq(write),
-                Cat(books.read_code, books.read_table).eq(read),
+                books.write_address.eq(write),
+                books.read_address.as_value().eq(read),
                 getattr(self, f"codebook_{n}").eq(books.read_value),
             ]
         return m
@@ -80,22 +82,16 @@ def test_yosys_chooses_as_it_is_reckoned_to(name: str, tmp_path: Path) -> None:
     found = Counter(
         path.split(".")[0] for path, cell in cells.items() if cell["type"] == BLOCKS[name]
     )
-    codebooks = [(tables << bits, width) for tables, bits, width in CODEBOOKS[name]]
-    for kind, shapes in (("queue", QUEUES[name]), ("codebook", codebooks)):
+    for kind, shapes, made_by in (
+        ("queue", QUEUES[name], ""),
+        ("codebook", CODEBOOKS[name], "codebooks"),
+    ):
         for n, (depth, width) in enumerate(shapes):
-            asked = kind == "codebook"
-            made = Memories(depth=depth, width=width, made_by="", distributed=asked)
-            blocks = made.cells(device).get("bram", 0)
+            blocks = (
+                Memories(depth=depth, width=width, made_by=made_by).cells(device).get("bram", 0)
+            )
             assert blocks == found[f"a_{kind}_{n}"], (kind, depth, width)
     assert found
-    if device.technology.codebooks is Ecp5Codebooks:
-        registers = Counter(
-            path.split(".")[0]
-            for path, cell in cells.items()
-            if cell["type"] == "TRELLIS_FF" and "_codebook_" in path and ".late" not in path
-        )
-        words = {f"a_codebook_{n}": t * width for n, (t, _, width) in enumerate(CODEBOOKS[name])}
-        assert registers == words
 
 
 @pytest.mark.parametrize(
@@ -122,17 +118,20 @@ def test_every_memory_of_an_engine_is_known() -> None:
     """By bits: a PE's weights and sums, and what the PEs share; then what Yosys chooses."""
     spec = EngineSpec(pes=4, lanes=2, codebook_bits=4, entry_width=8, accumulator_memories=2)
     record = 2 * (8 + 7) + 2 + 10 + 16 + 6 + 4
-    each = 2 * 1024 * 8 + 16 * 2 * 24
+    each = 2 * 1024 * 8 + 16 * 2 * 24 + (8 << 4) * 8
     shared = 2 * 8 * record + 2 * 256 * 4 * 5 + 2 * 128 * 2 * 24 + 2 * (8 << 4) * 8
     rest = 2 * 2 * 32 + 2 * 256 * 2 * 8
     every = [*engine_memories(spec)]
     assert sum(kind.bits for kind in every if kind.made_by) == 4 * each + shared + rest
-    queued, results, codebook = (kind for kind in every if not kind.made_by)
+    queued, results = (kind for kind in every if not kind.made_by)
     assert (queued.width, queued.count) == (10 + 5 + 9 + 1 + 1, 4)
     assert queued.depth == spec.queue_depth + in_flight(spec) - 1
     assert (results.width, results.count, results.depth.bit_count()) == (2 * 8, 1, 1)
-    assert (codebook.depth, codebook.width, codebook.count) == (2 << 4, 8, 4)
-    assert [kind.distributed for kind in (queued, results, codebook)] == [False, False, True]
+    assert [kind.distributed for kind in (queued, results)] == [False, False]
+    mapped = EngineSpec(pes=4, lanes=2, jobs=1, positions=4)
+    assert [kind.distributed for kind in engine_memories(mapped) if not kind.made_by] == [
+        *(True, False, False)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from secateur.bench.hostile import HOSTILE
+from secateur.bench.lone_pe import with_codebooks
 from secateur.engine import EngineSpec
 from secateur.gateware.accumulate import Accumulator
 from secateur.gateware.column import ColumnQueue
@@ -24,16 +25,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from secateur.technology import Codebooks
+
 #: Cycles from `room` to the column that it allows: the engine's register, and the walker.
 ROOM_TO_VISIT = 1 + Walker.LATENCY
-#: Cycles from a column until the address of its first entry is read, until that is multiplied,
-#: and from a multiplication until `ended` says that its sum is stored.
+#: Cycles from a column until the address of its first entry is read, and from a multiplication
+#: until `ended` says that its sum is stored.
 TO_ADDRESS = ColumnQueue.LATENCY + 1
-TO_PRODUCT = TO_ADDRESS + ProcessingElement.LATENCY
 TO_ENDED = Accumulator.LATENCY + 1
-#: Cycles from `hold` until the slot's sum is captured, and until it is cleared.
-TO_CAPTURE = ProcessingElement.HELD + Accumulator.DRAINED
-TO_CLEAR = ProcessingElement.HELD + Accumulator.LATENCY
+
+
+def to_product(spec: EngineSpec) -> int:
+    """Count the cycles from a column until its first entry is multiplied."""
+    return TO_ADDRESS + ProcessingElement.latency(spec)
 
 
 class Layer:
@@ -53,7 +57,7 @@ class Layer:
         self, spec: EngineSpec, matrix: NDArray[np.int64], width: int, codebook: list[int]
     ) -> None:
         self.matrix, self.width, self.codebook = matrix, width, codebook
-        self.base = 0
+        self.base = self.number = 0
         longest = (1 << (spec.entry_width - width)) - 1
         self.columns: list[list[int]] = []  # weights by entry
         self.entries: list[int] = []
@@ -97,7 +101,8 @@ class Program:
         spare = spec.weight_depth - sum(len(layer.entries) for layer in layers)
         assert spare >= 0, "the program does not fit"
         base = 0
-        for layer in layers:
+        for number, layer in enumerate(layers):
+            layer.number = number
             gap = spare if layer is layers[-1] else rng.randint(0, spare)
             spare -= gap
             base += gap
@@ -105,6 +110,7 @@ class Program:
             self.words[base : base + len(layer.entries)] = layer.entries
             base += len(layer.entries)
         assert len(self.words) == spec.weight_depth
+        self.layers = layers
 
 
 class Product(NamedTuple):
@@ -150,12 +156,12 @@ def schedule(spec: EngineSpec, visits: list[Visit], held: dict[int, int]) -> Tra
             while held.get(cycle) == visit.tag % spec.accumulator_memories:
                 cycle += 1
             if weight is not None:
-                at = cycle + ProcessingElement.LATENCY
+                at = cycle + ProcessingElement.latency(spec)
                 trace.products.append(Product(at, visit.tag, weight != 0))
             cycle += 1
         free = cycle
         if visit.end:
-            trace.ended.append((free - 1 + ProcessingElement.LATENCY + TO_ENDED, visit.tag))
+            trace.ended.append((free - 1 + ProcessingElement.latency(spec) + TO_ENDED, visit.tag))
     return trace
 
 
@@ -184,7 +190,6 @@ class Bench:
         self.begun = 0  # jobs since reset
         self.running: dict[int, Job] = {}  # by tag
         self.walking: deque[tuple[int, int, bool, bool]] = deque()  # column, value, first, end
-        self.codes: deque[tuple[int, int]] | None = None  # to write before the next job begins
         self.ended = [0] * self.spec.jobs
         self.finished: deque[int] = deque()  # tags to be drained
         self.rows: deque[int] = deque()  # to be read, of the first of those
@@ -195,7 +200,7 @@ class Bench:
 
     @property
     def idle(self) -> bool:
-        return not (self.running or self.captures or self.clears or self.codes)
+        return not (self.running or self.captures or self.clears)
 
     def _slot(self, slot: tuple[int, int] | None) -> dict[str, int]:
         """Make a slot, garbage where there is none."""
@@ -209,25 +214,17 @@ class Bench:
         """Pass a column, of the next job where the tag is free."""
         ctx, dut, spec, rng = self.ctx, self.dut, self.spec, self.rng
         tag = self.begun % spec.jobs
-        code = None
-        if waiting and tag not in self.running and self.codes is None:
-            self.codes = deque(enumerate(waiting[0].layer.codebook))
-        if self.codes and rng.random() < self.source:
-            code = self.codes.popleft()
-        elif self.codes is not None and not self.codes and not self.walking:
+        if waiting and tag not in self.running and not self.walking:
             job = waiting.popleft()
             last = len(job.x) - 1
-            self.codes = None
             self.running[tag] = job
             self.begun += 1
             self.walking.extend((n, value, n == 0, n == last) for n, value in enumerate(job.x))
+        jobs = [self.running.get(one) for one in range(spec.jobs)]
         if spec.codebook_bits:
-            index, value = code or (rng.randrange(1 << spec.codebook_bits), rng.choice((-1, 0)))
-            other = tag if code else rng.randrange(spec.jobs)
-            new = {"write": code is not None, "tag": other, "code": index, "value": value}
-            ctx.set(dut.codebook, new)
+            numbers = [job.layer.number if job else rng.randrange(spec.layer_depth) for job in jobs]
+            ctx.set(dut.layers, numbers)
         if len(spec.code_widths) > 1:
-            jobs = [self.running.get(one) for one in range(spec.jobs)]
             splits = [
                 job.layer.width - spec.code_widths[0]
                 if job
@@ -279,11 +276,11 @@ class Bench:
             memory = tag % memories
             row = self.rows.popleft()
             # What is held is an address.
-            held = self.now + ProcessingElement.HELD - ProcessingElement.LATENCY
-            self.held[held] = memory
-            self.slots[self.now + ProcessingElement.HELD] = (row, tag)
-            self.captures[self.now + TO_CAPTURE] = (memory, self.running[tag].sums[row])
-            self.clears[self.now + TO_CLEAR] = (row, tag)
+            slot = self.now + dut.held(spec)
+            self.held[slot - dut.latency(spec)] = memory
+            self.slots[slot] = (row, tag)
+            self.captures[slot + Accumulator.DRAINED] = (memory, self.running[tag].sums[row])
+            self.clears[slot + Accumulator.LATENCY] = (row, tag)
             if not self.rows:
                 self.finished.popleft()
         ctx.set(dut.hold, {"valid": hold, "memory": memory})
@@ -358,6 +355,21 @@ class Bench:
         self.trace.products += self.seen.products
         self.trace.ended += self.seen.ended
 
+    async def fill(self, codebooks: Codebooks, layers: list[Layer]) -> None:
+        """Write the layers' values, in any order; nothing is under way."""
+        ctx, bits = self.ctx, self.spec.codebook_bits
+        values = [
+            ((layer.number << bits) + code, value)
+            for layer in layers
+            for code, value in enumerate(layer.codebook)
+        ]
+        for address, value in self.rng.sample(values, len(values)):
+            ctx.set(codebooks.write_enable, 1)
+            ctx.set(codebooks.write_address, address)
+            ctx.set(codebooks.write_value, value)
+            await self.cycle(deque())
+        ctx.set(codebooks.write_enable, 0)
+
     async def erase(self) -> None:
         """Clear the accumulators, which reset does not; what else comes is harmless."""
         ones = (1 << self.spec.accumulator_memories) - 1
@@ -386,6 +398,7 @@ def run(
     Every sum, every cycle with a product and every end is compared.
     """
     dut = ProcessingElement(spec, init=programs[0].words, technology=HOSTILE)
+    beside, codebooks = with_codebooks(dut)
     reset = Signal()
     traces = []
 
@@ -396,6 +409,8 @@ def run(
             following = programs[number + 1].words if number + 1 < len(programs) else []
             if spec.banks == 2:
                 bench.loading.extend(enumerate(following))
+            if codebooks is not None:
+                await bench.fill(codebooks, program.layers)
             waiting = deque(program.jobs)
             while waiting or not bench.idle or bench.loading:
                 breaks = bench.now in resets
@@ -408,12 +423,12 @@ def run(
             while bench.loading:
                 await bench.cycle(waiting)
             bench.bank ^= spec.banks - 1
-        for _ in range(2 * TO_PRODUCT):
+        for _ in range(2 * to_product(spec)):
             await bench.cycle(deque())
         bench.compare()
         traces.append(bench.trace)
 
-    simulator = Simulator(ResetInserter(reset)(dut))
+    simulator = Simulator(ResetInserter(reset)(beside))
     simulator.add_clock(1e-6)
     simulator.add_testbench(testbench)
     simulator.run()
@@ -530,7 +545,7 @@ def test_gapless() -> None:
     jobs = [Job(full_columns(spec, lengths), [3] * len(lengths)) for lengths in (lengths, [2], [5])]
     trace = run(spec, [Program(spec, jobs)])
     entries = sum(lengths) + 2 + 5
-    first = trace.visits[0] + TO_PRODUCT
+    first = trace.visits[0] + to_product(spec)
     assert trace.cycles == [*range(first, first + entries)]
     assert trace.ended[-1] == (first + entries - 1 + TO_ENDED, 2)
 
@@ -543,7 +558,7 @@ def test_columns_without_work_cost_nothing(zeros: bool) -> None:
         middle = full_columns(spec, [1, *[2 * zeros] * empty, 1])
         job = Job(middle, [255, *[0 if zeros else 9] * empty, -128])
         trace = run(spec, [Program(spec, [job])])
-        first = trace.visits[0] + TO_PRODUCT
+        first = trace.visits[0] + to_product(spec)
         assert trace.cycles == [first, first + empty + 1]
 
 
@@ -557,7 +572,7 @@ def test_end_without_work() -> None:
         Job(full_columns(spec, [2]), [7]),
     ]
     trace = run(spec, [Program(spec, jobs)])
-    first = trace.visits[0] + TO_PRODUCT
+    first = trace.visits[0] + to_product(spec)
     assert trace.cycles == [first + n for n in (0, 1, 2, 3, 5, 6, 7, 10, 11)]
     ends = (4, 8, 9, 11)
     assert trace.ended == [(first + n + TO_ENDED, tag) for tag, n in enumerate(ends)]
@@ -569,7 +584,7 @@ def test_what_a_drain_costs(memories: int) -> None:
     spec = engine(accumulator_memories=memories)
     jobs = [Job(full_columns(spec, [1]), [1]), Job(full_columns(spec, [16] * 8), [1] * 8)]
     trace = run(spec, [Program(spec, jobs)])
-    first = trace.visits[0] + TO_PRODUCT
+    first = trace.visits[0] + to_product(spec)
     drained = spec.row_depth if memories == 1 else 0
     assert len(trace.products) == 1 + 16 * 8
     assert trace.cycles[-1] == first + 16 * 8 + drained

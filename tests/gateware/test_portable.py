@@ -8,13 +8,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from amaranth.hdl import Fragment, ResetInserter, Signal, signed, unsigned
+from amaranth.hdl import ResetInserter, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
 from secateur.bench.hostile import HOSTILE
 from secateur.technology import Adder, Codebooks, Memory, Multiplier
-from secateur.technology.ecp5 import Ecp5Codebooks
 from secateur.technology.ice40 import FLIP_FLOP_WORDS, Ice40Memory
 from secateur.technology.portable import DISTRIBUTED_WORDS
 
@@ -157,53 +156,63 @@ def test_reset_keeps_words(depth: int) -> None:
     simulate(ResetInserter(reset)(dut), bench)
 
 
-@pytest.mark.parametrize("make", [Codebooks, Ecp5Codebooks, HOSTILE.codebooks])
-@pytest.mark.parametrize(("tables", "code_width"), [(1, 4), (2, 2), (4, 4), (8, 3), (2, 6)])
-def test_codebooks(tables: int, code_width: int, make: type[Codebooks]) -> None:
-    """Values that were written at random, each the next cycle; of rows of fewer and more codes."""
-    rng = random.Random(tables)
-    dut = make(tables=tables, code_width=code_width, shape=signed(5))
-    undefined = [0]
+@pytest.mark.parametrize("make", [Codebooks, HOSTILE.codebooks])
+@pytest.mark.parametrize(("depth", "readers"), [(2, 1), (64, 2), (256, 3)])
+def test_codebooks(depth: int, readers: int, make: type[Codebooks]) -> None:
+    """Values that were written at random, looked up in cycles in which none is."""
+    rng = random.Random(depth)
+    dut = make(signed(5), depth=depth, readers=readers)
+    compared = 0
 
     async def bench(ctx: Any) -> None:
-        values: dict[tuple[int, int], int] = {}
-        for cycle in range(1500):
-            read, write = (
-                (rng.randrange(tables), rng.randrange(1 << code_width)) for _ in range(2)
-            )
-            if rng.random() < 0.2:
-                write = read
-            # At first everything is written.
-            filling = cycle < tables << code_width
-            if filling:
-                write = cycle >> code_width, cycle % (1 << code_width)
-            enable, value = filling or rng.random() < 0.5, rng.randrange(-16, 16)
-            for port, (table, code) in (("read", read), ("write", write)):
-                ctx.set(getattr(dut, f"{port}_table"), table)
-                ctx.set(getattr(dut, f"{port}_code"), code)
-            ctx.set(dut.write_enable, enable)
+        nonlocal compared
+        values: dict[int, int] = {}
+        due: deque[list[int | None]] = deque()
+        for cycle in range(depth + 1000):
+            write, value = rng.randrange(depth), rng.randrange(-16, 16)
+            enable = cycle < depth or rng.random() < 0.3
+            if cycle < depth:
+                write = cycle
+            reads = [rng.randrange(depth) for _ in range(readers)]
+            for reader, read in enumerate(reads):
+                ctx.set(dut.read_address[reader], read)
+            ctx.set(dut.write_address, write)
             ctx.set(dut.write_value, value)
-            want = values.get(read)
+            ctx.set(dut.write_enable, enable)
+            due.append([None if enable else values[read] for read in reads])
             if enable:
-                undefined[0] += write == read
-                want = None if write == read else want
                 values[write] = value
             await ctx.tick()
-            got = ctx.get(dut.read_value)
-            assert want in (None, got), f"cycle {cycle}: {got}, not {want}"
+            if len(due) < make.LATENCY:
+                continue
+            for reader, want in enumerate(due.popleft()):
+                got = ctx.get(dut.read_value[reader])
+                assert want in (None, got), f"cycle {cycle}: {got}, not {want}"
+                compared += want is not None
 
     simulate(dut, bench)
-    assert undefined[0] > 50
+    assert compared > 500 * readers
 
 
-@pytest.mark.parametrize(("tables", "code_width", "rows"), [(4, 4, 4), (8, 2, 2), (2, 5, 2)])
-def test_rows_of_codebooks(tables: int, code_width: int, rows: int) -> None:
-    """The ECP5 has a memory for 16 words or a codebook; elsewhere there is one."""
-    made = [
-        Fragment.get(make(tables=tables, code_width=code_width, shape=8), None).subfragments
-        for make in (Codebooks, Ecp5Codebooks)
-    ]
-    assert [len(each) for each in made] == [1, rows]
+def test_hostile_codebooks() -> None:
+    """They give another value than the one that is there while any is written."""
+    dut = HOSTILE.codebooks(unsigned(4), depth=4, readers=2)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.write_enable, 1)
+        ctx.set(dut.write_value, 5)
+        ctx.set(dut.write_address, 2)
+        ctx.set(dut.read_address[1], 2)
+        await ctx.tick()
+        ctx.set(dut.write_address, 3)
+        await ctx.tick()
+        ctx.set(dut.write_enable, 0)
+        await ctx.tick()
+        assert ctx.get(dut.read_value[1]) == 5 ^ 15
+        await ctx.tick()
+        assert ctx.get(dut.read_value[1]) == 5
+
+    simulate(dut, bench)
 
 
 @pytest.mark.parametrize(("a_width", "b_width"), [(2, 5), (8, 9), (12, 17), (16, 17)])

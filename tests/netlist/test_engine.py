@@ -53,10 +53,10 @@ CODED_MAPS = random_convolutional_network(
             CODED,
             False,
             {"row_depth": 128, "banks": 1, "weight_depth": 512, "column_depth": 128},
-            {"dsp": 2, "bram": 6, "spram": 0},
+            {"dsp": 2, "bram": 7, "spram": 0},
             id="ecp5 initial contents",
         ),
-        # Two for the codebooks and five for the queues are Yosys's choice.
+        # Five for the queues are Yosys's choice.
         pytest.param(
             "ice40-hx8k",
             CODED,
@@ -80,7 +80,7 @@ CODED_MAPS = random_convolutional_network(
             CODED_MAPS,
             False,
             {"row_depth": 512, "accumulator_memories": 2},
-            {"dsp": 2, "bram": 9, "spram": 0},
+            {"dsp": 2, "bram": 10, "spram": 0},
             id="ecp5 positions",
         ),
         pytest.param(

@@ -41,6 +41,8 @@ EMPTY = [
 ]
 #: Words of SPRAM: in one, wider than one, and deeper than one.
 LARGE = [(1024, 1, 12), (2048, 1, 20), (32768, 1, 16)]
+#: Values of codebooks and their bits: in a block, in several; in flip-flops of the iCE40.
+CODEBOOKS = [(4, 3), (64, 8), (512, 16), (1024, 18), (2048, 10), (4096, 9), (16384, 1)]
 MULTIPLIERS = [(8, 8), (9, 4), (16, 16), (17, 16), (18, 18), (18, 2), (19, 8)]
 #: Bits of sums, and the carry.
 ADDERS = [(1, 0), (2, 1), (5, 1), (6, 1), (19, 0), (19, 1), (20, 0)]
@@ -61,9 +63,9 @@ class SideBySide(wiring.Component):
 
     def __init__(self) -> None:
         rng = random.Random(5)
-        self.memories, self.multipliers, self.adders = {}, {}, {}
+        self.memories, self.codebooks, self.multipliers, self.adders = {}, {}, {}, {}
         self.cases: dict[str, list[dict[str, Any]]] = {
-            kind: [] for kind in ("memories", "multipliers", "adders")
+            kind: [] for kind in ("memories", "codebooks", "multipliers", "adders")
         }
         made = set()
         for technology in TECHNOLOGIES:
@@ -76,6 +78,16 @@ class SideBySide(wiring.Component):
             if technology.large_memory is not technology.memory:
                 for depth, banks, width in EMPTY + LARGE:
                     self._add(technology, "large_memory", depth, banks, width, [])
+            if technology.codebooks not in made:
+                for index, (depth, width) in enumerate(CODEBOOKS):
+                    readers = 1 + index % 2
+                    name = f"{technology.name}_codebook_{depth}_by_{width}"
+                    self.codebooks[name] = technology.codebooks(width, depth=depth, readers=readers)
+                    self.cases["codebooks"] += [
+                        {"name": f"{name}_{reader}", "reader": reader, "words": depth}
+                        | {"width": width}
+                        for reader in range(readers)
+                    ]
             if technology.multiplier not in made:
                 for a, b in MULTIPLIERS:
                     name = f"{technology.name}_{a}_by_{b}"
@@ -86,7 +98,8 @@ class SideBySide(wiring.Component):
                     name = f"{technology.name}_sum_{width}_{carry}"
                     self.adders[name] = technology.adder(width, carry=bool(carry))
                     self.cases["adders"].append({"name": name, "width": width, "carry": carry})
-            made |= {technology.memory, technology.multiplier, technology.adder}
+            made |= {technology.memory, technology.codebooks}
+            made |= {technology.multiplier, technology.adder}
         super().__init__({
             **{name: In(20) for name in ("read_address", "write_address")},
             "read_enable": In(1),
@@ -96,7 +109,7 @@ class SideBySide(wiring.Component):
             "select": In(1),
             **{
                 case["name"]: Out(case["width"])
-                for kind in ("memories", "adders")
+                for kind in ("memories", "codebooks", "adders")
                 for case in self.cases[kind]
             },
             **{
@@ -136,6 +149,18 @@ class SideBySide(wiring.Component):
                 memory.write_word.eq(self.write_word),
                 getattr(self, name).eq(memory.read_word),
             ]
+        for name, codebooks in self.codebooks.items():
+            m.submodules[name] = codebooks
+            m.d.comb += [
+                codebooks.write_address.eq(self.write_address),
+                codebooks.write_enable.eq(self.write_enable),
+                codebooks.write_value.eq(self.write_word),
+            ]
+            for reader, address in enumerate((self.a, self.b)[: codebooks.readers]):
+                m.d.comb += [
+                    codebooks.read_address[reader].eq(address),
+                    getattr(self, f"{name}_{reader}").eq(codebooks.read_value[reader]),
+                ]
         for name, multiplier in self.multipliers.items():
             m.submodules[name] = multiplier
             m.d.comb += [
@@ -176,4 +201,4 @@ def test_same_in_every_technology(tmp_path: Path, pytestconfig: pytest.Config) -
         arguments=NETLIST_ARGUMENTS,
         env={"CASES": str(cases)},
     )
-    assert passed == ["memories", "multipliers", "adders"]
+    assert passed == ["memories", "codebooks", "multipliers", "adders"]

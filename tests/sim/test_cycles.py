@@ -242,7 +242,7 @@ def shortest(program: Program) -> int:
         (1 + 4 + 1)
         # Its columns are queued and taken; its products are stored, and all know.
         + (Walker.LATENCY + ColumnQueue.LATENCY)
-        + (1 + ProcessingElement.LATENCY + Accumulator.LATENCY + 3)
+        + (1 + ProcessingElement.latency(program.spec) + Accumulator.LATENCY + 3)
         # The drain reads the table; the rows are read, added and requantised.
         + (3 + 1 + drain_latencies(program.spec)["o"])
         # They wait; both ends count.
@@ -262,11 +262,10 @@ def test_by_hand(count: int) -> None:
     x = np.ones((1, count), dtype=np.int64)
     assert model(program, network, x)[0].tolist() == [shortest(program) + count - 1]
     assert model(program, network, 0 * x)[0].tolist() == [shortest(program) + count - 1]
-    # Values of the codebook.
-    network, program = column(1, count, book=True)
-    codes = 1 << program.spec.codebook_bits
-    assert codes == 4
-    assert model(program, network, x)[0].tolist() == [shortest(program) + codes + count - 1]
+    # With a codebook, a cycle more for a weight, and for a row that is drained.
+    network, coded = column(1, count, book=True)
+    assert shortest(coded) == shortest(program) + 2
+    assert model(coded, network, x)[0].tolist() == [shortest(coded) + count - 1]
 
 
 @pytest.mark.parametrize(("memories", "drain"), [(2, 0), (1, 30)])

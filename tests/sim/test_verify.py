@@ -286,8 +286,8 @@ def test_decoder_of_convolutions(convolutional: Subject, monkeypatch: pytest.Mon
     words = sum(subject.program.column_words)
     entries = sum(layer.entries for layer in subject.program.layers)
     assert decoder(subject) == {"PEs": 4, "columns": 4 * words, "entries": entries}
-    decoded = ProcessingElement._value_of
-    monkeypatch.setattr(ProcessingElement, "_value_of", lambda *arguments: decoded(*arguments) ^ 2)
+    decoded = ProcessingElement._weight_of
+    monkeypatch.setattr(ProcessingElement, "_weight_of", lambda *arguments: decoded(*arguments) ^ 2)
     assert failure(decoder, subject).startswith("entry 0 of PE 0 in layer 'conv1' is Entry(")
 
 
@@ -371,8 +371,8 @@ def test_codebooks(subject: Subject) -> None:
 
 
 def test_a_wrong_decoder_is_red(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = ProcessingElement._value_of
-    monkeypatch.setattr(ProcessingElement, "_value_of", lambda *arguments: decoded(*arguments) ^ 2)
+    decoded = ProcessingElement._weight_of
+    monkeypatch.setattr(ProcessingElement, "_weight_of", lambda *arguments: decoded(*arguments) ^ 2)
     assert failure(decoder, subject).startswith("entry 0 of PE 0 in layer 'fc1' is Entry(")
 
 

@@ -128,6 +128,10 @@ class CobsEncoder(wiring.Component):
 
         count = Signal(8)  # bytes in the block, at most 254; when sending, those not sent yet
         index = Signal(8)
+        # What `count` says is known from registers.
+        empty = Signal(init=1)  # 0
+        single = Signal()  # 1, when sending
+        full = Signal()  # 253
         ends_frame = Signal()  # nothing follows this block
         empty_follows = Signal()  # the frame ends with a zero: a last block without bytes follows
         is_zero = Signal()
@@ -159,22 +163,26 @@ class CobsEncoder(wiring.Component):
                     block.write_enable.eq(self.i.valid & ~is_zero),
                 ]
                 m.d.sync += index.eq(0)
+                with m.If(self.i.valid & ~is_zero):
+                    m.d.sync += [count.eq(count + 1), empty.eq(0), full.eq(count == FULL - 3)]
                 with m.If(self.i.valid):
                     m.d.sync += [
-                        count.eq(Mux(is_zero, count, count + 1)),
                         ends_frame.eq(self.i.payload.last & ~is_zero),
                         empty_follows.eq(self.i.payload.last & is_zero),
                     ]
-                    with m.If(is_zero | self.i.payload.last | (count == FULL - 2)):
+                    with m.If(is_zero | self.i.payload.last | full):
                         m.next = "code"
-            with m.State("code"), m.If(send(count + 1)):
-                m.next = "wait"
-                with m.If(count == 0):
-                    finish_block()
+            with m.State("code"):
+                m.d.sync += [single.eq(count == 1), full.eq(0)]
+                with m.If(send(count + 1)):
+                    m.next = "wait"
+                    with m.If(empty):
+                        finish_block()
             with m.State("byte"), m.If(send(block.read_word)):
-                m.d.sync += [index.eq(index + 1), count.eq(count - 1)]
+                m.d.sync += [index.eq(index + 1), count.eq(count - 1), single.eq(count == 2)]
                 m.next = "fetch"
-                with m.If(count == 1):
+                with m.If(single):
+                    m.d.sync += empty.eq(1)
                     finish_block()
             with m.State("fetch"):
                 m.next = "wait"

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
 from secateur.gateware.layout import struct
-from secateur.gateware.pe import split_layout
+from secateur.gateware.pe import layers_layout, split_layout
 from secateur.gateware.programs import ProgramControl
 from secateur.gateware.walk import job_layout
 
@@ -24,7 +24,7 @@ class Control(ProgramControl):
     """Start the walker and the drain for every layer of every input; change programs in between.
 
     A job is one layer of one inference. Jobs are walked and drained in the same order; job n uses
-    the accumulators, the codebook and the split of tag ``n % jobs``, from when job ``n - jobs`` is
+    the accumulators and the split of tag ``n % jobs``, from when job ``n - jobs`` is
     drained. The outputs of hidden layers are consumed in the order in which they were made. The
     next job is
 
@@ -46,9 +46,6 @@ class Control(ProgramControl):
     -------
     begin, begun, and so on
         As in :class:`ProgramControl`.
-    code_address, code_write, code, code_tag : Out
-        Read port of the codebooks, two cycles of latency; the value read is that of ``code`` for
-        the job ``code_tag``, to be written to the PEs.
     splits : Out(split_layout(spec))
         As in :class:`secateur.gateware.pe.ProcessingElement`.
     x_complete : In(1)
@@ -63,14 +60,12 @@ class Control(ProgramControl):
         To :class:`secateur.gateware.drain.Drain`.
     drain_done : In(1)
         From it.
-    tag_layers, tag_busy : Out
-        The layer of each tag's job, and whether that is under way. For measurements.
+    tag_layers : Out(layers_layout(spec))
+        The layer of each tag's job.
+    tag_busy : Out(spec.jobs)
+        Whether that is under way. For measurements.
     """
 
-    code_address: Signal
-    code_write: Signal
-    code: Signal
-    code_tag: Signal
     splits: data.View
     x_complete: Signal
     walk_start: Signal
@@ -88,7 +83,6 @@ class Control(ProgramControl):
     def __init__(self, spec: EngineSpec, *, loaded: bool, checked: bool = False) -> None:
         descriptor = memories(spec)[Section.LAYERS].record
         fields = {f.name: f.width for f in descriptor.fields}
-        layers = range(spec.layer_depth)
         tags = range(spec.jobs)
         super().__init__(
             spec,
@@ -98,10 +92,6 @@ class Control(ProgramControl):
             input_words=fields["source_words"],
             output_words=fields["rows_words"],
             members={
-                "code_address": Out(range(spec.layer_depth << spec.codebook_bits)),
-                "code_write": Out(1),
-                "code": Out(spec.codebook_bits),
-                "code_tag": Out(tags),
                 "splits": Out(split_layout(spec)),
                 "x_complete": In(1),
                 "walk_start": Out(1),
@@ -113,7 +103,7 @@ class Control(ProgramControl):
                 "drain_tag": Out(tags),
                 "drain_layer": Out(struct(descriptor)),
                 "drain_done": In(1),
-                "tag_layers": Out(data.ArrayLayout(layers, spec.jobs)),
+                "tag_layers": Out(layers_layout(spec)),
                 "tag_busy": Out(spec.jobs),
             },
         )
@@ -186,8 +176,6 @@ class Control(ProgramControl):
         layer_next = Signal(range(spec.layer_depth))
         resumed_from = Signal.like(oldest)  # which of those that wait it is
         tag = Signal(range(jobs))
-        codes = 1 << spec.codebook_bits
-        code_read = Signal(spec.codebook_bits)
         drain_reads = Signal()
         at_end = Signal()  # where the memory reads
         drains_end = Signal()
@@ -210,19 +198,6 @@ class Control(ProgramControl):
             return Mux(~last & (rows >= room), room, rows | (rows == 0))
 
         is_last = Signal()
-        counting = Signal()
-        code_valid = Signal(2)
-        code_first = Signal(spec.codebook_bits)  # while the memory reads its value
-        tag_first = Signal.like(tag)
-        m.d.comb += [
-            self.code_address.eq(Cat(code_read, layer_next)),
-            self.code_write.eq(code_valid[1]),
-        ]
-        m.d.sync += [
-            code_valid.eq(Cat(counting, code_valid)),
-            *(code_first.eq(code_read), self.code.eq(code_first)),
-            *(tag_first.eq(tag), self.code_tag.eq(tag_first)),
-        ]
 
         with m.FSM(name="jobs"):
             with m.State("choose"):
@@ -265,14 +240,7 @@ class Control(ProgramControl):
                 ]
                 if len(spec.code_widths) > 1:
                     m.d.sync += self.splits[tag].eq(self.layer.code_extra)
-                m.next = "codebook" if spec.codebook_bits else "start"
-            if spec.codebook_bits:
-                with m.State("codebook"):
-                    m.d.comb += counting.eq(1)
-                    m.d.sync += code_read.eq(code_read + 1)
-                    # The last value is written before the first entry comes.
-                    with m.If(code_read == codes - 1):
-                        m.next = "start"
+                m.next = "start"
             with m.State("start"):
                 with m.If(self.walk_done):
                     m.d.comb += [self.walk_start.eq(1), hand_on.eq(~is_last)]

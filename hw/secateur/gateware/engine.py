@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,15 +18,16 @@ from secateur.gateware.control import Control
 from secateur.gateware.drain import Drain, y_stream
 from secateur.gateware.layout import struct, words
 from secateur.gateware.loader import Loader, load_stream
+from secateur.gateware.lookup import Lookup, number_shape
 from secateur.gateware.maps.control import MapControl
 from secateur.gateware.maps.drain import MapDrain
 from secateur.gateware.maps.store import MapStore
 from secateur.gateware.maps.walk import MapWalker
-from secateur.gateware.pe import ProcessingElement, codebook_layout
+from secateur.gateware.pe import ProcessingElement, layers_layout
 from secateur.gateware.store import ActivationStore, x_stream
 from secateur.gateware.walk import Walker
 from secateur.image import read_image
-from secateur.technology import OWN, PORTABLE
+from secateur.technology import PORTABLE
 
 if TYPE_CHECKING:
     from secateur.engine import EngineSpec
@@ -65,7 +67,7 @@ def monitor_layout(spec: EngineSpec) -> data.StructLayout:
         "standing": 1,
         "tag": tags,  # of the columns that the PEs see
         "active": spec.lanes,  # those whose activation is not zero
-        "tag_layers": data.ArrayLayout(range(spec.layer_depth), spec.jobs),
+        "tag_layers": layers_layout(spec),
         "tag_busy": spec.jobs,  # the tag's job is walked or drained
         "occupied": spec.pes,  # PEs that multiply an entry
         "multiply": spec.pes,  # PEs that multiply a weight other than zero
@@ -259,7 +261,7 @@ class Engine(wiring.Component):
             if len(spec.code_widths) > 1:
                 m.d.comb += pe.splits.eq(control.splits)
         if spec.codebook_bits:
-            self._connect_codebook(m, loader, control, pes)
+            self._connect_codebooks(m, loader, control, pes)
         if self.checked:
             self._connect_checker(m, control, walker, pes)
 
@@ -371,31 +373,41 @@ class Engine(wiring.Component):
         ]
         return ram
 
-    def _connect_codebook(
+    def _connect_codebooks(
         self,
         m: Module,
         loader: Loader,
         control: Control | MapControl,
         pes: list[ProcessingElement],
     ) -> None:
-        """Copy a layer's codebook into every PE before its job is walked."""
+        """Copy all codebooks before a program is used, and let the PEs look codes up there."""
         m.submodules.codebooks = codebooks = self._program_memory(
             m, Section.CODEBOOKS, loader, control
         )
-        m.d.comb += codebooks.read_address.eq(control.code_address)
-        lanes = self.spec.lanes
-        for lane in range(lanes):
-            # One for each lane: behind it comes the choice of a row of distributed RAM.
-            written = Signal(codebook_layout(self.spec), name=f"written_{lane}", attrs={OWN: 1})
-            m.d.sync += [
-                written.write.eq(control.code_write),
-                # All positions have the same.
-                written.tag.eq(control.code_tag if isinstance(control, Control) else 0),
-                written.code.eq(control.code),
-                written.value.eq(codebooks.read_word.value),
+        m.submodules.lookup = lookup = Lookup(self.spec, technology=self.technology)
+        m.d.comb += [
+            codebooks.read_address.eq(control.clear_address),
+            lookup.codebook.value.eq(codebooks.read_word.value),
+        ]
+        # Cycles 0 and 1: the memory.
+        step = data.StructLayout({"write": 1, "number": number_shape(self.spec)})
+        steps = [Signal(step, name=f"copy_{n}") for n in range(codebooks.LATENCY + 1)]
+        m.d.comb += [
+            steps[0].write.eq(control.clear),
+            steps[0].number.eq(control.clear_address),
+            lookup.codebook.write.eq(steps[-1].write),
+            lookup.codebook.number.eq(steps[-1].number),
+        ]
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(steps)]
+        for index, pe in enumerate(pes):
+            m.d.comb += [
+                lookup.numbers[index].eq(pe.number),
+                pe.weight.eq(lookup.weights[index]),
             ]
-            for pe in pes[lane::lanes]:
-                m.d.comb += pe.codebook.eq(written)
+            if isinstance(control, Control):
+                m.d.comb += pe.layers.eq(control.tag_layers)
+            else:  # all positions are of one
+                m.d.comb += pe.layers[0].eq(control.number)
 
     def _connect_checker(
         self,

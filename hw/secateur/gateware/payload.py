@@ -78,8 +78,11 @@ class PayloadBuffer(wiring.Component):
         taken = Signal()
         word_taken = Signal()
         lane = Signal((self.word_size - 1).bit_length())
+        following = Signal.like(lane)
+        whole = Signal()  # what is taken next is a word, or the last byte of one
         m.d.comb += [
             self.i_read.ready.eq(~active),
+            following.eq(lane + 1),
         ]
 
         # Cycles 0 and 1: in the memory, which stands still while its word waits.
@@ -108,17 +111,18 @@ class PayloadBuffer(wiring.Component):
             self.o_byte.payload.data.eq(word.word_select(lane, 8)),
             self.o_byte.payload.last.eq(last),
             taken.eq(valid & Mux(words, self.o_word.ready, self.o_byte.ready)),
-            word_taken.eq(taken & (words | (lane == self.word_size - 1))),
+            word_taken.eq(taken & whole),
         ]
         with m.If(taken):
             m.d.sync += [left.eq(left - 1), last.eq(left == 2), active.eq(~last)]
             with m.If(~words):
-                m.d.sync += lane.eq(lane + 1)
+                m.d.sync += [lane.eq(following), whole.eq(following == self.word_size - 1)]
         with m.If((taken & last) | ~active):
             m.d.sync += [address.eq(0), fetched.eq(0), valid.eq(0), lane.eq(0)]
         with m.If(self.i_read.valid & ~active):
             m.d.sync += [
                 words.eq(self.i_read.payload.words),
+                whole.eq(self.i_read.payload.words | (self.word_size == 1)),
                 left.eq(self.i_read.payload.length),
                 last.eq(self.i_read.payload.length == 1),
                 active.eq(1),

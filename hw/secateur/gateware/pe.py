@@ -13,8 +13,9 @@ from amaranth.lib.wiring import In, Out
 from secateur.format import Section, memories
 from secateur.gateware.accumulate import Accumulator, drained_layout, first_slot, memory_of
 from secateur.gateware.column import ColumnQueue
+from secateur.gateware.lookup import number_shape
 from secateur.gateware.walk import visit_layout
-from secateur.technology import PORTABLE
+from secateur.technology import PORTABLE, Codebooks, portable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,22 +23,17 @@ if TYPE_CHECKING:
     from secateur.engine import EngineSpec
     from secateur.technology import Technology
 
-__all__ = ["ProcessingElement", "codebook_layout", "hold_layout", "split_layout"]
-
-
-def codebook_layout(spec: EngineSpec) -> data.StructLayout:
-    """Lay out one value for the codebooks of all PEs."""
-    return data.StructLayout({
-        "write": 1,
-        "tag": range(spec.jobs),  # of the job that will use it
-        "code": spec.code_width,
-        "value": signed(spec.weight_width),
-    })
+__all__ = ["ProcessingElement", "hold_layout", "layers_layout", "split_layout"]
 
 
 def split_layout(spec: EngineSpec) -> data.ArrayLayout:
     """Lay out how many bits more than the fewest the codes of each job have."""
     return data.ArrayLayout(range(len(spec.code_widths)), spec.jobs)
+
+
+def layers_layout(spec: EngineSpec) -> data.ArrayLayout:
+    """Lay out which layer each job is."""
+    return data.ArrayLayout(range(spec.layer_depth), spec.jobs)
 
 
 def hold_layout(spec: EngineSpec) -> data.StructLayout:
@@ -72,13 +68,16 @@ class ProcessingElement(wiring.Component):
         The loader's words for this PE's weight memory.
     splits : In(split_layout(spec))
         Of the jobs under way; absent where there is but one way to split an entry.
-    codebook : In(codebook_layout(spec))
-        Values of codebooks; absent without them.
+    layers : In(layers_layout(spec))
+        Of the jobs under way; absent without codebooks.
+    number, weight : Out(number_shape(spec)), In(signed(spec.weight_width))
+        To look up, and what is found, as in :class:`secateur.gateware.lookup.Lookup`; absent
+        without codebooks.
     hold : In(hold_layout(spec))
         Begin nothing that uses this memory of accumulators.
     drained, sum
-        As in :class:`secateur.gateware.accumulate.Accumulator`; ``drained.slot`` comes ``HELD``
-        cycles after its ``hold``.
+        As in :class:`secateur.gateware.accumulate.Accumulator`; ``drained.slot`` comes
+        :meth:`held` cycles after its ``hold``.
     selected, entry, there : In(1), Out(spec.entry_width), Out(1)
         For a check of the weights: give the entry that was read, and else zero; strobe: this is
         one. Absent if they cannot be checked.
@@ -87,11 +86,6 @@ class ProcessingElement(wiring.Component):
     occupied, multiply, working : Out(1), Out(1), Out(range(spec.tags))
         An entry is being multiplied; its weight is not zero; its tag. For measurements.
     """
-
-    #: Cycles from an entry's address to its operands: the weight memory, and the entry's decoding.
-    LATENCY = 4
-    #: Cycles from `hold` to the one in which a slot may be read: a register, and those.
-    HELD = 1 + LATENCY
 
     visit: Signal
     i: data.View
@@ -103,7 +97,9 @@ class ProcessingElement(wiring.Component):
     write_word: Signal
     write_enable: Signal
     splits: data.View
-    codebook: data.View
+    layers: data.View
+    number: Signal
+    weight: Signal
     hold: data.View
     drained: data.View
     sum: Signal
@@ -130,7 +126,11 @@ class ProcessingElement(wiring.Component):
         if len(spec.code_widths) > 1:
             optional["splits"] = In(split_layout(spec))
         if spec.codebook_bits:
-            optional["codebook"] = In(codebook_layout(spec))
+            optional |= {
+                "layers": In(layers_layout(spec)),
+                "number": Out(number_shape(spec)),
+                "weight": In(signed(spec.weight_width)),
+            }
         if checked:
             optional |= {"selected": In(1), "entry": Out(spec.entry_width), "there": Out(1)}
         super().__init__({
@@ -153,9 +153,20 @@ class ProcessingElement(wiring.Component):
             "working": Out(range(spec.tags)),
         })
 
+    @staticmethod
+    def latency(spec: EngineSpec) -> int:
+        """Cycles from an entry's address to its operands: the weight memory, and its decoding."""
+        return portable.Memory.LATENCY + 1 + (Codebooks.LATENCY if spec.codebook_bits else 1)
+
+    @classmethod
+    def held(cls, spec: EngineSpec) -> int:
+        """Cycles from ``hold`` to the one in which a slot may be read: a register, and those."""
+        return 1 + cls.latency(spec)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec = self.spec
+        latency = self.latency(spec)
         m.submodules.queue = queue = ColumnQueue(spec)
         m.submodules.weights = weights = self.technology.large_memory(
             spec.entry_width, depth=spec.weight_depth, banks=spec.banks, init=self.init
@@ -227,8 +238,7 @@ class ProcessingElement(wiring.Component):
             "end": 1,
         })
         steps = [
-            Signal(step, name=f"step_{cycle}")
-            for cycle in range(self.LATENCY + Accumulator.LATENCY + 1)
+            Signal(step, name=f"step_{cycle}") for cycle in range(latency + Accumulator.LATENCY + 1)
         ]
         m.d.comb += [
             steps[0].valid.eq(active & ~held & (column.count != 0)),
@@ -248,31 +258,37 @@ class ProcessingElement(wiring.Component):
             with m.If(~self.selected):
                 m.d.sync += self.entry.eq(0)
 
-        # Cycle 3: its row is relative to the one before; its code becomes a weight.
+        # From cycle 3 on its code becomes a weight. In the last of these cycles its row is known,
+        # which is relative to the one before.
+        weight = self._weight_of(m, code, steps[2].tag)
+        for _ in range(3, latency - 1):
+            late_zeros = Signal.like(zeros)
+            m.d.sync += late_zeros.eq(zeros)
+            zeros = late_zeros
+        placed, ready = steps[latency - 1 : latency + 1]
         row = Signal(range(spec.row_depth))
         m.submodules.next_row = next_row = self.technology.adder(len(row), carry=True)
         m.d.comb += [
             # -1 before a column's first entry, else the row before, and zeros, and 1.
-            next_row.select.eq(steps[3].first),
+            next_row.select.eq(placed.first),
             next_row.a.eq(-1),
             next_row.b.eq(row),
             next_row.c.eq(zeros),
         ]
-        with m.If(steps[3].valid):
+        with m.If(placed.valid):
             m.d.sync += row.eq(next_row.sum)
-        weight = self._value_of(m, code, steps[3].tag)
 
-        # From cycle 4 on: multiply and accumulate.
+        # Then: multiply and accumulate.
         m.d.comb += [
-            accumulator.valid.eq(steps[4].valid),
-            *self._slot_of(accumulator.slot, row, steps[4].tag),
+            accumulator.valid.eq(ready.valid),
+            *self._slot_of(accumulator.slot, row, ready.tag),
             accumulator.weight.eq(weight),
-            accumulator.value.eq(steps[4].value),
+            accumulator.value.eq(ready.value),
             accumulator.drained.eq(self.drained),
             self.sum.eq(accumulator.sum),
-            self.occupied.eq(steps[4].valid),
-            self.multiply.eq(steps[4].valid & (weight != 0)),
-            self.working.eq(steps[4].tag),
+            self.occupied.eq(ready.valid),
+            self.multiply.eq(ready.valid & (weight != 0)),
+            self.working.eq(ready.tag),
         ]
         with m.If(steps[-1].end):
             m.d.sync += self.ended.eq(self.ended ^ (1 << steps[-1].tag))
@@ -299,22 +315,13 @@ class ProcessingElement(wiring.Component):
             with m.If(split == index) if len(widths) > 1 else nullcontext():
                 m.d.sync += [code.eq(direct), zeros.eq(entry[width:])]
 
-    def _value_of(self, m: Module, code: Signal, tag: Value) -> Value:
-        """Turn a code into the weight that it stands for, a cycle later."""
-        shape = signed(self.spec.weight_width)
+    def _weight_of(self, m: Module, code: Signal, tag: Value) -> Value:
+        """Turn a code, of the job ``tag`` a cycle before, into the weight that it stands for."""
         if not self.spec.codebook_bits:
-            weight = Signal(shape)
+            weight = Signal(signed(self.spec.weight_width))
             m.d.sync += weight.eq(code.as_signed())
             return weight
-        m.submodules.codebooks = codebooks = self.technology.codebooks(
-            tables=self.spec.jobs, code_width=self.spec.codebook_bits, shape=shape
-        )
-        m.d.comb += [
-            codebooks.read_table.eq(self._job_of(tag)),
-            codebooks.read_code.eq(code),
-            codebooks.write_table.eq(self.codebook.tag),
-            codebooks.write_code.eq(self.codebook.code),
-            codebooks.write_value.eq(self.codebook.value),
-            codebooks.write_enable.eq(self.codebook.write),
-        ]
-        return codebooks.read_value
+        layer = Signal(range(self.spec.layer_depth), reset_less=True)
+        m.d.sync += layer.eq(self.layers[self._job_of(tag)])
+        m.d.comb += self.number.eq(Cat(code, layer))
+        return self.weight

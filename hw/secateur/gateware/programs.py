@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from secateur.format import Section, memories
 from secateur.gateware.layout import struct
+from secateur.gateware.lookup import number_shape
 
 if TYPE_CHECKING:
     from amaranth.hdl import ShapeLike
@@ -32,7 +33,8 @@ class ProgramControl(wiring.Component):
     checked : bool
         Whether the weights can be checked.
     clears : int
-        Addresses to clear before each program.
+        How many addresses are cleared before each program, a power of two; more are passed where
+        there are more values of codebooks.
     members : dict
         Those of the control, beside these:
 
@@ -59,7 +61,8 @@ class ProgramControl(wiring.Component):
     x_begun : In(1)
         An x is incomplete, or waits.
     clear, clear_address : Out
-        Clear what is at ``clear_address``: after reset and before each program.
+        Clear what is at ``clear_address``, as far as there is that, and copy the value of the
+        codebooks there: after reset and before each program.
     running : Out(1)
         An inference is under way.
     """
@@ -97,7 +100,8 @@ class ProgramControl(wiring.Component):
         members: dict[str, Any],
     ) -> None:
         self.spec = spec
-        self._loaded, self._checked, self._clears = loaded, checked, clears
+        self._loaded, self._checked = loaded, checked
+        self._clears = max(clears, len(number_shape(spec)) if spec.codebook_bits else 0)
         super().__init__({
             "begin": In(1),
             "begun": Out(1),
@@ -116,7 +120,7 @@ class ProgramControl(wiring.Component):
             "x_begun": In(1),
             **members,
             "clear": Out(1),
-            "clear_address": Out(range(clears)),
+            "clear_address": Out(range(self._clears)),
             "running": Out(1),
         })
 
@@ -195,7 +199,7 @@ class ProgramControl(wiring.Component):
                     m.d.sync += [loaded.eq(1), self.ready.eq(0)]
                     if spec.banks == 2:
                         m.d.sync += bank.eq(~bank)
-                    # A program may have left sums that it did not drain.
+                    # A program may have left sums that it did not drain, and codebooks.
                     m.next = "clear"
                 if self._checked:
                     waits = self.commit | (self.begin if spec.banks == 1 else 0)

@@ -30,7 +30,7 @@ def drain_rounds(spec: EngineSpec) -> int:
 def drain_latencies(spec: EngineSpec) -> dict[str, int]:
     """Cycles from the decision to read a row until it reaches each stage of the drain."""
     hold = 1
-    slot = hold + ProcessingElement.HELD
+    slot = hold + ProcessingElement.held(spec)
     capture = slot + Accumulator.DRAINED
     chosen = capture + 1 + (drain_rounds(spec) > 1)
     added = chosen + (spec.lanes - 1).bit_length()

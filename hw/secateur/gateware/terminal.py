@@ -217,7 +217,7 @@ class Terminal(wiring.Component):
         for name in ("error", "program"):
             m.d.comb += responder.status[name].eq(status[name])
 
-        # What decides about a request, a cycle before it does.
+        # What decides about a request, a cycle before the verdicts of the commands do.
         sound = Signal()
         commands = [Command.STATUS, Command.LOAD, Command.INFER, Command.READ]
         if self.checked:
@@ -238,6 +238,25 @@ class Terminal(wiring.Component):
             occupied.eq(status.busy | status.committing | self.o_x.valid),
             readable.eq(self.o_read.ready),
         ]
+        blocked = occupied | ~readable
+
+        def ready_for(whole: Value) -> Value:
+            right = Mux(whole, Code.OK, Code.LENGTH)
+            return Mux(status.loaded, Mux(blocked, Code.BUSY, right), Code.PROGRAM)
+
+        chosen = {
+            Command.STATUS: Mux(nothing, Code.OK, Code.LENGTH),
+            Command.LOAD: Mux(image, Mux(readable, Code.OK, Code.BUSY), Code.LENGTH),
+            Command.INFER: ready_for(whole_x & ~nothing),
+            Command.READ: Mux(nothing, Mux(has_result, Code.OK, Code.RESULT), Code.LENGTH),
+        }
+        if self.checked:
+            chosen[Command.CHECK] = ready_for(request.length == CHECK.size)
+        verdicts = {
+            command: Signal(Code, name=f"verdict_{command.name.lower()}") for command in chosen
+        }
+        m.d.sync += [verdict.eq(chosen[command]) for command, verdict in verdicts.items()]
+        refused = Signal()
         byte = Signal(8)  # of the offset
         place = Signal(2)
         follows = Signal()
@@ -281,44 +300,22 @@ class Terminal(wiring.Component):
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.i.valid):
-                    m.next = "judge"
+                    m.next = "weigh"
+            with m.State("weigh"):  # the verdicts become those of what is known of this request
+                m.next = "judge"
             with m.State("judge"):
-                m.d.sync += response.head.code.eq(Code.OK)
+                refuse(Code.COMMAND)
+                for command, verdict in verdicts.items():
+                    with m.If(wanted[command]):
+                        refuse(verdict)
                 with m.If(~sound):
                     refuse(request.code)
-                with m.Elif(wanted[Command.STATUS]):
-                    with m.If(~nothing):
-                        refuse(Code.LENGTH)
-                with m.Elif(wanted[Command.LOAD]):
-                    with m.If(~image):
-                        refuse(Code.LENGTH)
-                    with m.Elif(~readable):
-                        refuse(Code.BUSY)
-                with m.Elif(wanted[Command.INFER]):
-                    with m.If(~status.loaded):
-                        refuse(Code.PROGRAM)
-                    with m.Elif(occupied | ~readable):
-                        refuse(Code.BUSY)
-                    with m.Elif(~whole_x | nothing):
-                        refuse(Code.LENGTH)
-                with m.Elif(wanted[Command.READ]):
-                    with m.If(~nothing):
-                        refuse(Code.LENGTH)
-                    with m.Elif(~has_result):
-                        refuse(Code.RESULT)
-                if self.checked:
-                    with m.Elif(wanted[Command.CHECK]):
-                        with m.If(~status.loaded):
-                            refuse(Code.PROGRAM)
-                        with m.Elif(occupied | ~readable):
-                            refuse(Code.BUSY)
-                        with m.Elif(request.length != CHECK.size):
-                            refuse(Code.LENGTH)
-                with m.Else():
-                    refuse(Code.COMMAND)
+                m.next = "judged"
+            with m.State("judged"):
+                m.d.sync += refused.eq(response.head.code != Code.OK)
                 m.next = "decide"
             with m.State("decide"):
-                with m.If((response.head.code != Code.OK) | wanted[Command.STATUS]):
+                with m.If(refused | wanted[Command.STATUS]):
                     m.next = "respond"
                 with m.Elif(wanted[Command.LOAD]):
                     m.d.sync += [follows.eq(1), fresh.eq(1), place.eq(0)]

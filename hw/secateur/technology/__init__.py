@@ -26,7 +26,7 @@ class Technology:
         Makes those that hold the weights. It may lose the word that is read in a cycle in which
         another one is written to the only bank.
     codebooks : type
-        Makes the codebooks of a PE.
+        Makes the codebooks that some PEs look values up in.
     multiplier : type
         Makes the multipliers.
     adder : type

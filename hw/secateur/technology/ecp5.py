@@ -11,22 +11,22 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
 
 from secateur.technology import Technology
-from secateur.technology.blocks import BlockRam, TiledMemory
-from secateur.technology.distributed import WORDS, DistributedMemory
+from secateur.technology.blocks import BlockRam, Tile, TiledMemory
+from secateur.technology.distributed import DistributedMemory
 from secateur.technology.portable import DISTRIBUTED_WORDS, Adder, Codebooks, Multiplier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from secateur.technology.blocks import Tile
-
 __all__ = ["EBR", "ECP5", "Ecp5Adder", "Ecp5Codebooks", "Ecp5Memory", "Ecp5Multiplier"]
 
-#: 18 kbit, simple dual port.
+#: 18 kbit. Of 36 bits only with one port to read and one to write.
 EBR = BlockRam(shapes=((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36)))
+#: The most bits of a word where each of its ports reads.
+PORT_BITS = 18
 
 #: A LUT whose inputs A to D are c, a, select, b of an adder: the sum of two bits. Where it is 0 the
 #: carry out is what the LUT gives without select and b, which is c.
@@ -59,6 +59,33 @@ def initial(tile: Tile, words: Sequence[int]) -> dict[str, Const]:
         )
         for index in range(64)
     }
+
+
+def byte_enables(tile: Tile, below: int) -> Const:
+    """Set the bits below a written word's address: which of its bytes, from 18 bits on."""
+    return Const(0b11 if tile.bits == 18 else 0, below)
+
+
+def block_ram(tile: Tile, init: Sequence[int], **others: Value | str) -> Instance:
+    """Make a block RAM, with the output register of port B, of which only port A writes."""
+    return Instance(
+        "DP16KD",
+        **initial(tile, init),
+        p_DATA_WIDTH_A=tile.bits,
+        p_DATA_WIDTH_B=tile.bits,
+        p_REGMODE_B="OUTREG",
+        p_RESETMODE="SYNC",
+        p_GSR="DISABLED",
+        **pins("i", "CSA", Const(0, 3)),
+        **pins("i", "CSB", Const(0, 3)),
+        i_CLKA=ClockSignal(),
+        i_CLKB=ClockSignal(),
+        i_CEA=Const(1),
+        i_WEB=Const(0),
+        i_RSTA=Const(0),
+        i_RSTB=Const(0),
+        **others,
+    )
 
 
 class Ecp5Memory(TiledMemory, DistributedMemory):
@@ -95,10 +122,8 @@ class Ecp5Memory(TiledMemory, DistributedMemory):
         data: Value,
     ) -> Value:
         both = tile.bits == 36
-        # Below the address of a word: which of its bytes to write, from 18 bits on.
         below = 14 - (tile.words - 1).bit_length()
-        part = Const(0b11 if tile.bits == 18 else 0, below)
-        enables = Cat(enable.replicate(4), Const(0, 1)) if both else part
+        enables = Cat(enable.replicate(4), Const(0, 1)) if both else byte_enables(tile, below)
         into, out = Signal(36), Signal(36)
         ada, adb = Signal(14), Signal(14)
         m.d.comb += [
@@ -106,46 +131,88 @@ class Ecp5Memory(TiledMemory, DistributedMemory):
             ada.eq(Cat(enables, write)),
             adb.eq(Cat(Const(0, below), read)),
         ]
-        m.submodules += Instance(
-            "DP16KD",
-            **initial(tile, init),
-            p_DATA_WIDTH_A=tile.bits,
-            p_DATA_WIDTH_B=tile.bits,
+        m.submodules += block_ram(
+            tile,
+            init,
             # In words of 36 bits, port A's pins are the low half of what port B reads.
             p_REGMODE_A="OUTREG" if both else "NOREG",
-            p_REGMODE_B="OUTREG",
-            p_RESETMODE="SYNC",
-            p_GSR="DISABLED",
             **pins("i", "ADA", ada),
             **pins("i", "ADB", adb),
             **pins("i", "DIA", into[:18]),
             **pins("i", "DIB", into[18:]),
             **pins("o", "DOA", out[:18] if both else Signal(18)),
             **pins("o", "DOB", out[18:] if both else out[:18]),
-            **pins("i", "CSA", Const(0, 3)),
-            **pins("i", "CSB", Const(0, 3)),
-            i_CLKA=ClockSignal(),
-            i_CLKB=ClockSignal(),
-            i_CEA=Const(1),
             i_CEB=self.read_enable,
             i_OCEA=self.read_enable,
             i_OCEB=self.read_enable,
             # Both ports together have no write enable but the bytes'.
             i_WEA=Const(1) if both else enable,
-            i_WEB=Const(0),
-            i_RSTA=Const(0),
-            i_RSTB=Const(0),
         )
         return out[: tile.bits]
 
 
 class Ecp5Codebooks(Codebooks):
-    """Distributed RAM, with a register behind every 16 words, or every codebook that is larger.
+    """Block RAM, each of whose two ports serves a reader. Port A writes, too."""
 
-    So the choice among jobs' codebooks has a cycle of its own, before the multiplier's register.
-    """
+    READERS = 2
 
-    ROW_BITS = (WORDS - 1).bit_length()
+    @staticmethod
+    def _tile(width: int, depth: int) -> Tile:
+        """Choose the widest words of which a block holds all: no port has more than 18 bits."""
+        words, bits = next(
+            (words, bits)
+            for words, bits in reversed(EBR.shapes)
+            if bits <= PORT_BITS and words >= depth
+        )
+        return Tile(words=words, bits=bits, rows=1, columns=-(-width // bits))
+
+    @classmethod
+    def cells(
+        cls, width: int, *, depth: int, banks: int = 1, filled: bool = False
+    ) -> dict[str, int]:
+        """Count the block RAMs."""
+        return {"bram": cls._tile(width, depth * banks).columns}
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        tile = self._tile(len(self.write_value), self.depth)
+        below = 14 - (tile.words - 1).bit_length()
+        first, second = [*self.read_address, Const(0)][: self.READERS]
+        into = Cat(self.write_value, Const(0, tile.bits))
+        ada, adb = Signal(14), Signal(14)
+        m.d.comb += [
+            ada.eq(
+                Cat(
+                    byte_enables(tile, below),
+                    Mux(self.write_enable, self.write_address, first),
+                )
+            ),
+            adb.eq(Cat(Const(0, below), second)),
+        ]
+        values: list[list[Value]] = [[], []]
+        for at in range(0, tile.bits * tile.columns, tile.bits):
+            a, b, data = Signal(18), Signal(18), Signal(18)
+            m.d.comb += data.eq(into[at : at + tile.bits])
+            for value, out in zip(values, (a, b), strict=True):
+                value.append(out[: tile.bits])
+            m.submodules += block_ram(
+                tile,
+                (),
+                **pins("i", "ADA", ada),
+                **pins("i", "ADB", adb),
+                **pins("i", "DIA", data),
+                **pins("i", "DIB", Const(0, 18)),
+                **pins("o", "DOA", a),
+                **pins("o", "DOB", b),
+                p_REGMODE_A="OUTREG",
+                i_CEB=Const(1),
+                i_OCEA=Const(1),
+                i_OCEB=Const(1),
+                i_WEA=self.write_enable,
+            )
+        for reader in range(self.readers):
+            m.d.comb += self.read_value[reader].eq(Cat(values[reader]))
+        return m
 
 
 class Ecp5Multiplier(Multiplier):

@@ -38,6 +38,7 @@ __all__ = [
     "ICE40UP",
     "SPRAM",
     "SPRAM_WORDS",
+    "Ice40Codebooks",
     "Ice40Memory",
     "Ice40UpMemory",
     "Ice40UpMultiplier",
@@ -231,6 +232,12 @@ class Ice40UpMemory(Ice40Memory):
         return registered(m, out, self.read_enable)
 
 
+class Ice40Codebooks(Codebooks):
+    """A block RAM for each reader."""
+
+    MEMORY = Ice40Memory
+
+
 class Ice40UpMultiplier(Multiplier):
     """SB_MAC16 for operands of at most 16 bits, with both registers inside the multiplier.
 
@@ -289,7 +296,7 @@ ICE40 = Technology(
     name="ice40",
     memory=Ice40Memory,
     large_memory=Ice40Memory,
-    codebooks=Codebooks,
+    codebooks=Ice40Codebooks,
     multiplier=Multiplier,
     adder=Adder,
 )
@@ -298,7 +305,7 @@ ICE40UP = Technology(
     name="ice40up",
     memory=Ice40Memory,
     large_memory=Ice40UpMemory,
-    codebooks=Codebooks,
+    codebooks=Ice40Codebooks,
     multiplier=Ice40UpMultiplier,
     adder=Adder,
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 if TYPE_CHECKING:
@@ -135,83 +135,75 @@ class Memory(wiring.Component):
 
 
 class Codebooks(wiring.Component):
-    """Tables of the values that codes stand for, without initial values.
+    """Values by address, for several readers. Without initial values.
 
-    A value a cycle is looked up, and one written, without end. One written in cycle t is found from
-    cycle t + 1 on.
+    What is read in a cycle in which any value is written is undefined.
 
     Parameters
     ----------
-    tables : int
-        How many; a power of two.
-    code_width : int
-        Bits of a code.
     shape : ShapeLike
         Of a value.
+    depth : int
+        How many.
+    readers : int
+        Who look up one each in every cycle.
 
     Members
     -------
-    read_table, read_code : In
-        What to look up.
-    read_value : Out(shape)
-        Its value, ``LATENCY`` cycles later; undefined where it was being written.
-    write_table, write_code, write_enable, write_value : In
+    read_address : In(data.ArrayLayout(range(depth), readers))
+        What each of them looks up.
+    read_value : Out(data.ArrayLayout(shape, readers))
+        Its value, ``LATENCY`` cycles later.
+    write_address, write_enable, write_value : In
         What to write.
     """
 
-    #: Cycles from the code to the value.
-    LATENCY = 1
-    #: Bits of the address, the code and above it the table, within one memory; those above choose
-    #: among memories after all are read. None: one memory, since some FPGAs have nothing smaller
-    #: than a block RAM.
-    ROW_BITS: int | None = None
+    #: Cycles from the address to the value.
+    LATENCY = Memory.LATENCY
+    #: How many readers are served for the cells of one, at best.
+    READERS = 1
+    #: What each reader has of its own.
+    MEMORY = Memory
 
-    read_table: Signal
-    read_code: Signal
-    read_value: Signal
-    write_table: Signal
-    write_code: Signal
+    read_address: data.View
+    read_value: data.View
+    write_address: Signal
     write_enable: Signal
     write_value: Signal
 
-    def __init__(self, *, tables: int, code_width: int, shape: ShapeLike) -> None:
-        self.tables, self.code_width, self.shape = tables, code_width, shape
+    def __init__(self, shape: ShapeLike, *, depth: int, readers: int) -> None:
+        self.shape, self.depth, self.readers = shape, depth, readers
         super().__init__({
-            "read_table": In(range(tables)),
-            "read_code": In(code_width),
-            "read_value": Out(shape),
-            "write_table": In(range(tables)),
-            "write_code": In(code_width),
+            "read_address": In(data.ArrayLayout(range(depth), readers)),
+            "read_value": Out(data.ArrayLayout(shape, readers)),
+            "write_address": In(range(depth)),
             "write_enable": In(1),
             "write_value": In(shape),
         })
 
+    @classmethod
+    def cells(
+        cls, width: int, *, depth: int, banks: int = 1, filled: bool = False
+    ) -> dict[str, int]:
+        """Count the hard cells, by their kind, of values of ``width`` bits for ``READERS``."""
+        return cls.MEMORY.cells(width, depth=depth, banks=banks, filled=filled)
+
+    @classmethod
+    def flip_flop_bits(cls, width: int, *, words: int, filled: bool) -> int:
+        """Count the bits of a value that lie in flip-flops."""
+        return cls.MEMORY.flip_flop_bits(width, words=words, filled=filled)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Cycle 0: the memories.
-        read = Cat(self.read_code, self.read_table)
-        write = Cat(self.write_code, self.write_table)
-        low = len(read)
-        if self.ROW_BITS is not None:
-            low = min(low, max(self.ROW_BITS, self.code_width))
-        values = []
-        for row in range(1 << len(read) - low):
-            m.submodules[f"row_{row}"] = ram = memory.Memory(
-                shape=self.shape, depth=1 << low, init=[], attrs={"ram_style": "distributed"}
-            )
-            from_ram, into_ram = ram.read_port(), ram.write_port()
+        for reader in range(self.readers):
+            m.submodules[f"memory_{reader}"] = ram = self.MEMORY(self.shape, depth=self.depth)
             m.d.comb += [
-                from_ram.addr.eq(read[:low]),
-                into_ram.addr.eq(write[:low]),
-                into_ram.data.eq(self.write_value),
-                into_ram.en.eq(self.write_enable & (write[low:] == row)),
+                ram.read_address.eq(self.read_address[reader]),
+                self.read_value[reader].eq(ram.read_word),
+                ram.write_address.eq(self.write_address),
+                ram.write_enable.eq(self.write_enable),
+                ram.write_word.eq(self.write_value),
             ]
-            values.append(from_ram.data)
-
-        # Cycle 1: the choice among them.
-        late = Signal(len(read) - low, reset_less=True)
-        m.d.sync += late.eq(read[low:])
-        m.d.comb += self.read_value.eq(Array(values)[late])
         return m
 
 

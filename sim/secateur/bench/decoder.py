@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amaranth.sim import Simulator
 
+from secateur.bench.lone_pe import with_codebooks
 from secateur.errors import CheckFailedError
 from secateur.format import Section
 from secateur.gateware.pe import ProcessingElement
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from amaranth.hdl import Module
 
     from secateur.program import Program
+    from secateur.technology import Codebooks
 
 __all__ = ["Entry", "column_value", "decoded_by_circuit"]
 
@@ -87,13 +89,13 @@ def decoded_by_circuit(program: Program, pe: int, *, words: int) -> list[list[En
     counts = contents[Section.COLUMNS, 0][f"count{pe}"].tolist()
     layers: list[list[Entry]] = []
 
-    async def codebook(ctx: Any, index: int, tag: int) -> None:
-        values = contents[Section.CODEBOOKS, 0]["value"][index << spec.codebook_bits :]
-        for code, value in enumerate(values[: 1 << spec.codebook_bits].tolist()):
-            new = {"write": 1, "tag": tag, "code": code, "value": value}
-            ctx.set(dut.codebook, new)
+    async def fill(ctx: Any, codebooks: Codebooks) -> None:
+        ctx.set(codebooks.write_enable, 1)
+        for code, value in enumerate(contents[Section.CODEBOOKS, 0]["value"].tolist()):
+            ctx.set(codebooks.write_address, code)
+            ctx.set(codebooks.write_value, value)
             await ctx.tick()
-        ctx.set(dut.codebook, {"write": 0})
+        ctx.set(codebooks.write_enable, 0)
 
     def visits(index: int, tag: int) -> Iterator[tuple[dict[str, int], int]]:
         base = table["column_base"][index]
@@ -133,16 +135,20 @@ def decoded_by_circuit(program: Program, pe: int, *, words: int) -> list[list[En
                 return found
         raise CheckFailedError(f"PE {pe} does not come to the end of layer {index}")
 
+    beside, codebooks = with_codebooks(dut)
+
     async def bench(ctx: Any) -> None:
+        if codebooks is not None:
+            await fill(ctx, codebooks)
         for index in range(len(program.layers)):
             tag = index % spec.jobs
-            if spec.codebook_bits:
-                await codebook(ctx, index, tag)
+            if codebooks is not None:
+                ctx.set(dut.layers[tag], index)
             if len(spec.code_widths) > 1:
                 ctx.set(dut.splits[tag], table["code_extra"][index])
             layers.append(await layer(ctx, index, tag))
 
-    simulator = Simulator(dut)
+    simulator = Simulator(beside)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

@@ -67,7 +67,7 @@ class RowBench:
         ]
         # By tag, row and PE.
         self.sums = [[self.numbers(self.limit, spec.pes) for _ in range(rows)] for _ in range(sets)]
-        held = ProcessingElement.HELD + Accumulator.LATENCY
+        held = ProcessingElement.held(spec) + Accumulator.LATENCY
         self.held: deque[set[int]] = deque([set()] * (held + 1), held + 1)  # now, and before
         self.read: deque[list[int]] = deque([[0] * spec.pes] * Accumulator.DRAINED)
         self.bias: deque[list[int]] = deque([[0] * spec.drain_lanes] * Memory.LATENCY)
@@ -105,7 +105,7 @@ class RowBench:
         drained, *others = plain(ctx.get(dut.drained))
         expect(others, [drained] * len(others), "every PE gets the same")
         slot, cleared = drained["slot"], drained["cleared"]
-        reads = slot["tag"] % memories in self.held[-1 - ProcessingElement.HELD]
+        reads = slot["tag"] % memories in self.held[-1 - ProcessingElement.held(spec)]
         # Where it was not asked for, the memory reads for a product.
         self.read.append(
             [*self.sums[slot["tag"]][slot["row"]]] if reads else self.numbers(self.limit, spec.pes)

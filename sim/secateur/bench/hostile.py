@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value
+import itertools
+
+from amaranth.hdl import Module, Signal, Value
 
 from secateur.technology import Adder, Codebooks, Memory, Multiplier, Technology
 
@@ -43,27 +45,29 @@ class _Memory(Memory):
 
 
 class _Codebooks(Codebooks):
-    """Inverts a value that was written in the cycle in which it was looked up."""
+    """Inverts what is looked up in a cycle in which any value is written."""
+
+    READERS = 2
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.codebooks = books = Codebooks(
-            tables=self.tables, code_width=self.code_width, shape=self.shape
+            self.shape, depth=self.depth, readers=self.readers
         )
-        collided = Signal()
-        read = Cat(self.read_code, self.read_table)
+        written = [self.write_enable]
+        for _ in range(self.LATENCY):
+            written.append(Signal(name=f"written_{len(written)}"))
+        m.d.sync += [late.eq(early) for early, late in itertools.pairwise(written)]
         m.d.comb += [
-            books.read_table.eq(self.read_table),
-            books.read_code.eq(self.read_code),
-            books.write_table.eq(self.write_table),
-            books.write_code.eq(self.write_code),
+            books.read_address.eq(self.read_address),
+            books.write_address.eq(self.write_address),
             books.write_enable.eq(self.write_enable),
             books.write_value.eq(self.write_value),
-            self.read_value.eq(books.read_value ^ collided.replicate(len(self.read_value))),
+            Value.cast(self.read_value).eq(
+                Value.cast(books.read_value)
+                ^ written[-1].replicate(len(self.read_value.as_value()))
+            ),
         ]
-        m.d.sync += collided.eq(
-            self.write_enable & (read == Cat(self.write_code, self.write_table))
-        )
         return m
 
 

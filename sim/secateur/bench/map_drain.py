@@ -38,10 +38,12 @@ __all__ = ["MapLayer", "draw_map_layer", "run_map_drain"]
 
 #: Loops that go from window to window, and those inside one: its columns and its rows.
 OUTSIDE, INSIDE = (0, 3, 4), (1, 2)
-#: Cycles from the strobe that frees a set until the next position's products may be stored there.
-TO_STORED = (
-    2 + MapWalker.LATENCY + ColumnQueue.LATENCY + ProcessingElement.LATENCY + Accumulator.LATENCY
-)
+
+
+def to_stored(spec: EngineSpec) -> int:
+    """Cycles from the strobe that frees a set until the next position's products may be there."""
+    pe = ProcessingElement.latency(spec) + Accumulator.LATENCY
+    return 2 + MapWalker.LATENCY + ColumnQueue.LATENCY + pe
 
 
 class MapLayer(NamedTuple):
@@ -165,7 +167,7 @@ class MapDrainBench(RowBench):
         ctx.set(dut.layer, table_word(spec, rng, self.fields(layer)))
         ctx.set(dut.start, 1)
         stored = [0] * spec.pes
-        free_from = [TO_STORED] * min(spec.tags, positions)
+        free_from = [to_stored(spec)] * min(spec.tags, positions)
         freed, held, cycles = 0, False, []
         self.holds = 0
         for cycle in range(200 * (positions + len(want)) + 1000):
@@ -193,7 +195,7 @@ class MapDrainBench(RowBench):
                     cycles.append(cycle)
             held = bool(valid) and not take
             if ctx.get(dut.freed):
-                free_from.append(cycle + TO_STORED)
+                free_from.append(cycle + to_stored(spec))
                 freed += 1
             for pe in range(spec.pes):
                 at = stored[pe]

@@ -1,4 +1,4 @@
-"""cocotb test bench: the memories, multipliers and adders of every technology, side by side.
+"""cocotb test bench: memories, codebooks, multipliers and adders of every technology, side by side.
 
 The environment variable ``CASES`` names a file of the cases (``tests/netlist/test_technology.py``).
 """
@@ -65,6 +65,43 @@ async def memories(dut: Any) -> None:
                 if word is not None:
                     got = int(getattr(dut, name).value)  # of one bit it is another class
                     assert got == word, f"cycle {cycle}: {name} reads {got:#x}, not {word:#x}"
+
+
+@cocotb.test()
+async def codebooks(dut: Any) -> None:
+    """Every value that is defined equals the one in a list, whoever looks it up."""
+    rng, mine = random.Random(4), cases("codebooks")
+    Clock(dut.clk, 10, unit="ns").start()
+    values: dict[str, dict[int, int]] = {case["name"]: {} for case in mine}
+    expected: list[dict[str, int | None]] = []
+    compared = 0
+    last = 0
+    for cycle in range(CYCLES):
+        # What was written of late is looked up, in some cycles without a write.
+        write = rng.choice((last + 1, rng.getrandbits(20), 0, -1)) & 0xFFFFF
+        reads = [rng.choice((last, last + 1, 0, -1)) & 0xFFFFF for _ in range(2)]
+        enable, data = int(rng.random() < 0.5), rng.getrandbits(len(dut.write_word))
+        dut.write_address.value, dut.write_enable.value = write, enable
+        dut.write_word.value, dut.a.value, dut.b.value = data, *reads
+        expected.append({
+            case["name"]: None
+            if enable
+            else values[case["name"]].get(reads[case["reader"]] % case["words"])
+            for case in mine
+        })
+        if enable:
+            last = write
+            for case in mine:
+                value = data & ((1 << case["width"]) - 1)
+                values[case["name"]][write % case["words"]] = value
+        await FallingEdge(dut.clk)
+        if cycle + 1 >= LATENCY:
+            for name, value in expected[cycle + 1 - LATENCY].items():
+                if value is not None:
+                    got = int(getattr(dut, name).value)
+                    assert got == value, f"cycle {cycle}: {name} reads {got:#x}, not {value:#x}"
+                    compared += 1
+    assert compared > CYCLES * len(mine) // 10
 
 
 def operands(rng: random.Random, count: int) -> list[int]:

@@ -17,6 +17,7 @@ from secateur.gateware.requant import Requantizer
 from secateur.gateware.rows import drain_latencies
 from secateur.gateware.walk import job_layout
 from secateur.instrument import STATES
+from secateur.technology import Memory
 
 if TYPE_CHECKING:
     from amaranth.hdl import Fragment
@@ -27,6 +28,8 @@ __all__ = ["Conditions"]
 
 #: Products for the same accumulator as many cycles apart meet on their way.
 AGAIN = range(1, Accumulator.LATENCY + 1)
+#: Cycles from an entry's address until it is taken apart.
+TO_ZEROS = Memory.LATENCY + 1
 
 
 class Conditions(Beside):
@@ -122,7 +125,7 @@ class Conditions(Beside):
         spec, product = self.spec, accumulator.component
         valid, slot = product.valid, Value.cast(product.slot)
         weight, value, row = product.weight, product.value, product.slot.row
-        zeros = self._late(pe["zeros"])
+        zeros = self._late(pe["zeros"], pe.component.latency(spec) - TO_ZEROS)
         most = [(1 << (spec.entry_width - width)) - 1 for width in spec.code_widths]
         split = self.control.splits[product.slot.tag] if len(most) > 1 else C(0)
         padding = valid & (weight == 0)

@@ -36,7 +36,7 @@ class MapControl(ProgramControl):
     -------
     begin, begun, and so on
         As in :class:`ProgramControl`.
-    code_address, code_write, code, splits
+    splits
         As in :class:`secateur.gateware.control.Control`.
     x_complete : In(1)
         As in :class:`secateur.gateware.maps.store.MapStore`.
@@ -45,12 +45,9 @@ class MapControl(ProgramControl):
     done : In(1)
         Its output was written, or delivered; asserted until the next ``start``.
     number : Out(range(spec.layer_depth))
-        Which layer it is. For measurements.
+        Which layer it is.
     """
 
-    code_address: Signal
-    code_write: Signal
-    code: Signal
     splits: data.View
     x_complete: Signal
     start: Signal
@@ -69,9 +66,6 @@ class MapControl(ProgramControl):
             input_words=words,
             output_words=words,
             members={
-                "code_address": Out(range(spec.layer_depth << spec.codebook_bits)),
-                "code_write": Out(1),
-                "code": Out(spec.codebook_bits),
                 "splits": Out(split_layout(spec)),
                 "x_complete": In(1),
                 "start": Out(1),
@@ -97,20 +91,6 @@ class MapControl(ProgramControl):
         output_words = layer.output_words | (layer.output_words == 0)
         is_last = Signal()
 
-        # A codebook is copied a value a cycle; it arrives two cycles after its address.
-        code_read = Signal(spec.codebook_bits)
-        counting = Signal()
-        valid = Signal(2)
-        code = Signal(spec.codebook_bits)
-        m.d.comb += [
-            self.code_address.eq(Cat(code_read, self.number)),
-            self.code_write.eq(valid[1]),
-        ]
-        m.d.sync += [
-            valid.eq(Cat(counting, valid)),
-            *(code.eq(code_read), self.code.eq(code)),
-        ]
-
         with m.FSM(name="layers"):
             with m.State("take x"):
                 with m.If(self.x_complete):
@@ -127,14 +107,7 @@ class MapControl(ProgramControl):
                 ]
                 if len(spec.code_widths) > 1:
                     m.d.sync += self.splits[0].eq(layer.code_extra)
-                m.next = "codebook" if spec.codebook_bits else "start"
-            if spec.codebook_bits:
-                with m.State("codebook"):
-                    m.d.comb += counting.eq(1)
-                    m.d.sync += code_read.eq(code_read + 1)
-                    # The last value is written before the first entry comes.
-                    with m.If(code_read == (1 << spec.codebook_bits) - 1):
-                        m.next = "start"
+                m.next = "start"
             with m.State("start"):
                 m.d.comb += self.start.eq(1)
                 m.d.sync += self.current.last.eq(is_last)
