@@ -64,25 +64,22 @@ class Lookup(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec, lanes = self.spec, self.spec.lanes
+        # PEs of a lane lie together.
         pes = [pe for lane in range(lanes) for pe in range(lane, spec.pes, lanes)]
         readers = self.technology.codebooks.READERS
-        groups = [pes[first : first + readers] for first in range(0, len(pes), readers)]
-        # A register for each lane: the PEs of a lane lie together.
-        written = {
-            lane: Signal(codebook_layout(spec), name=f"written_{lane}", attrs={OWN: 1})
-            for lane in sorted({served[0] % lanes for served in groups})
-        }
-        m.d.sync += [late.eq(self.codebook) for late in written.values()]
-        for index, served in enumerate(groups):
+        for index, first in enumerate(range(0, len(pes), readers)):
+            served = pes[first : first + readers]
             memory = self.technology.codebooks(
                 signed(spec.weight_width), depth=len(number_shape(spec)), readers=len(served)
             )
             m.submodules[f"codebook_{index}"] = memory
-            near = written[served[0] % lanes]
+            # A register for each memory: they may lie far apart.
+            written = Signal(codebook_layout(spec), name=f"written_{index}", attrs={OWN: 1})
+            m.d.sync += written.eq(self.codebook)
             m.d.comb += [
-                memory.write_enable.eq(near.write),
-                memory.write_address.eq(near.number),
-                memory.write_value.eq(near.value),
+                memory.write_enable.eq(written.write),
+                memory.write_address.eq(written.number),
+                memory.write_value.eq(written.value),
             ]
             for reader, pe in enumerate(served):
                 m.d.comb += [
