@@ -121,11 +121,7 @@ class PeArray(wiring.Component):
         if self.spec.codebook_bits:
             m.submodules.lookup = lookup = Lookup(self.spec, technology=self.technology)
             m.d.comb += lookup.codebook.eq(self.codebook)
-            for index, pe in enumerate(self.pes):
-                m.d.comb += [
-                    lookup.numbers[index].eq(pe.number),
-                    pe.weight.eq(lookup.weights[index]),
-                ]
+            lookup.serve(m, self.pes)
         m.d.sync += [
             self.room.eq(Cat(pe.room for pe in self.pes).all()),
             self.all_ones.eq(reduce(and_, (pe.ended for pe in self.pes))),

@@ -399,11 +399,8 @@ class Engine(wiring.Component):
             lookup.codebook.number.eq(steps[-1].number),
         ]
         m.d.sync += [late.eq(early) for early, late in itertools.pairwise(steps)]
-        for index, pe in enumerate(pes):
-            m.d.comb += [
-                lookup.numbers[index].eq(pe.number),
-                pe.weight.eq(lookup.weights[index]),
-            ]
+        lookup.serve(m, pes)
+        for pe in pes:
             if isinstance(control, Control):
                 m.d.comb += pe.layers.eq(control.tag_layers)
             else:  # all positions are of one

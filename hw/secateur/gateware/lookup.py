@@ -11,7 +11,10 @@ from amaranth.lib.wiring import In, Out
 from secateur.technology import OWN, PORTABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from secateur.engine import EngineSpec
+    from secateur.gateware.pe import ProcessingElement
     from secateur.technology import Technology
 
 __all__ = ["Lookup", "codebook_layout", "number_shape"]
@@ -46,7 +49,7 @@ class Lookup(wiring.Component):
     codebook : In(codebook_layout(spec))
         What to write, a cycle later. What is looked up then is undefined.
     numbers, weights : In, Out
-        For each PE: which value it looks up, and :attr:`Codebooks.LATENCY` cycles later its value.
+        For each PE: which value it looks up, and ``Codebooks.LATENCY`` cycles later that value.
     """
 
     codebook: data.View
@@ -60,6 +63,14 @@ class Lookup(wiring.Component):
             "numbers": In(data.ArrayLayout(number_shape(spec), spec.pes)),
             "weights": Out(data.ArrayLayout(signed(spec.weight_width), spec.pes)),
         })
+
+    def serve(self, m: Module, pes: Iterable[ProcessingElement]) -> None:
+        """Connect all PEs, in the module that has them and this."""
+        for index, pe in enumerate(pes):
+            m.d.comb += [
+                self.numbers[index].eq(pe.number),
+                pe.weight.eq(self.weights[index]),
+            ]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
