@@ -98,8 +98,8 @@ class CobsDecoder(wiring.Component):
 class CobsEncoder(wiring.Component):
     """Stuff frames, and end each with a zero byte.
 
-    A block is gathered in a memory, since its code comes before it. Gathering takes one byte a
-    cycle; sending gives one every three cycles, while ``i`` waits.
+    A block is gathered in a memory, since its code comes before it. Gathering takes one byte every
+    two cycles; sending gives one every three, while ``i`` waits.
 
     Parameters
     ----------
@@ -131,12 +131,11 @@ class CobsEncoder(wiring.Component):
         # What `count` says is known from registers.
         empty = Signal(init=1)  # 0
         single = Signal()  # 1, when sending
-        full = Signal()  # 253
+        full = Signal()  # 253, before a byte is put into the block
         ends_frame = Signal()  # nothing follows this block
         empty_follows = Signal()  # the frame ends with a zero: a last block without bytes follows
-        is_zero = Signal()
+        is_zero = Signal()  # the byte that waits, which stays until it is taken
         m.d.comb += [
-            is_zero.eq(self.i.payload.data == 0),
             block.write_address.eq(count),
             block.write_word.eq(self.i.payload.data),
             block.read_address.eq(index),
@@ -158,22 +157,27 @@ class CobsEncoder(wiring.Component):
 
         with m.FSM():
             with m.State("gather"):
-                m.d.comb += [
-                    self.i.ready.eq(1),
-                    block.write_enable.eq(self.i.valid & ~is_zero),
+                m.d.sync += [
+                    index.eq(0),
+                    is_zero.eq(self.i.payload.data == 0),
+                    full.eq(count == FULL - 2),
                 ]
-                m.d.sync += index.eq(0)
-                with m.If(self.i.valid & ~is_zero):
-                    m.d.sync += [count.eq(count + 1), empty.eq(0), full.eq(count == FULL - 3)]
                 with m.If(self.i.valid):
-                    m.d.sync += [
-                        ends_frame.eq(self.i.payload.last & ~is_zero),
-                        empty_follows.eq(self.i.payload.last & is_zero),
-                    ]
-                    with m.If(is_zero | self.i.payload.last | full):
-                        m.next = "code"
+                    m.next = "put"
+            with m.State("put"):
+                # A zero is written and not counted: the next byte takes its place.
+                m.d.comb += [self.i.ready.eq(1), block.write_enable.eq(1)]
+                m.d.sync += [
+                    ends_frame.eq(self.i.payload.last & ~is_zero),
+                    empty_follows.eq(self.i.payload.last & is_zero),
+                ]
+                with m.If(~is_zero):
+                    m.d.sync += [count.eq(count + 1), empty.eq(0)]
+                m.next = "gather"
+                with m.If(is_zero | self.i.payload.last | full):
+                    m.next = "code"
             with m.State("code"):
-                m.d.sync += [single.eq(count == 1), full.eq(0)]
+                m.d.sync += single.eq(count == 1)
                 with m.If(send(count + 1)):
                     m.next = "wait"
                     with m.If(empty):
