@@ -197,6 +197,9 @@ class Control(ProgramControl):
         def rows_words(rows: Value, last: Value) -> Value:
             return Mux(~last & (rows >= room), room, rows | (rows == 0))
 
+        # What was made is what is consumed, whatever the table says. Known before the table's word.
+        made = Signal.like(self.walk_job.words)
+        m.d.sync += made.eq(rows_words(pending[resumed_from].rows, C(0)))
         is_last = Signal()
 
         with m.FSM(name="jobs"):
@@ -222,14 +225,7 @@ class Control(ProgramControl):
                 m.next = "keep layer"
             with m.State("keep layer"):
                 m.d.sync += [
-                    # What was made is what is consumed, whatever the table says.
-                    self.walk_job.words.eq(
-                        Mux(
-                            self.walk_job.hidden,
-                            rows_words(pending[resumed_from].rows, C(0)),
-                            source_words,
-                        )
-                    ),
+                    self.walk_job.words.eq(Mux(self.walk_job.hidden, made, source_words)),
                     # In the place that it takes if its output is another's input: it is free.
                     pending[next_pending].rows.eq(self.layer.rows_words),
                     self.walk_job.column.eq(self.layer.column_base),

@@ -189,7 +189,7 @@ class Terminal(wiring.Component):
             too_late.eq(late & counting),  # of what is waited for: else the timer is an older one
         ]
         with m.If(restart):
-            m.d.sync += timer.eq(0)
+            m.d.sync += [timer.eq(0), has_result.eq(0)]
         with m.Elif(begins):
             m.d.sync += timer.eq(1)
         with m.Elif(counting & ~late):
@@ -323,7 +323,6 @@ class Terminal(wiring.Component):
                 with m.Elif(wanted[Command.INFER]):
                     m.d.sync += [
                         sequence.eq(request.sequence),
-                        has_result.eq(0),
                         waiting.eq(1),
                         *(begun.eq(1), restart.eq(1)),
                     ]
@@ -365,7 +364,7 @@ class Terminal(wiring.Component):
                 with m.If(fresh):
                     m.d.sync += [first.eq(1), taken.eq(0)]
                 with m.If(fresh | (follows & responder.status.loading)):
-                    m.d.sync += [feeding.eq(1), has_result.eq(0), restart.eq(1)]
+                    m.d.sync += [feeding.eq(1), restart.eq(1)]
                 with m.Else():
                     m.d.sync += discard.eq(1)
                     m.next = "discard"
