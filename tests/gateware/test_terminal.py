@@ -390,6 +390,10 @@ def test_engine_that_gives_no_y() -> None:
 
     async def script(b: Bench) -> None:
         b.state(input_words=1, output_words=1)
+        b.y = words(spec, 1, 3)
+        b.y_go = lambda: bool(b.x)
+        assert (await b.ask(Command.INFER, bytes(4)))[0] is Code.OK
+        b.x.clear()
         assert await b.ask(Command.INFER, bytes(4)) == (Code.TIMEOUT, b"")
         # From x on; the bytes of the response follow.
         assert 0 < b.cycle - b.x[0][0] - (1 << LIMIT_BITS) <= 5 * RESPONSE.size

@@ -128,8 +128,8 @@ class CobsEncoder(wiring.Component):
 
         count = Signal(8)  # bytes in the block, at most 254; when sending, those not sent yet
         index = Signal(8)
-        # What `count` says is known from registers.
-        empty = Signal(init=1)  # 0
+        # What `count` and a byte say is known from registers.
+        empty = Signal(init=1)  # count is 0
         single = Signal()  # 1, when sending
         full = Signal()  # 253, before a byte is put into the block
         ends_frame = Signal()  # nothing follows this block
@@ -165,7 +165,7 @@ class CobsEncoder(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "put"
             with m.State("put"):
-                # A zero is written and not counted: the next byte takes its place.
+                # A zero is written behind the block and not counted, so that nothing sends it.
                 m.d.comb += [self.i.ready.eq(1), block.write_enable.eq(1)]
                 m.d.sync += [
                     ends_frame.eq(self.i.payload.last & ~is_zero),

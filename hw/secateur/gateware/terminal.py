@@ -177,7 +177,7 @@ class Terminal(wiring.Component):
         late = timer[-1]
         too_late = Signal()
         unmeasured = Signal()
-        has_result = Signal()
+        has_result = Signal()  # for READ; until a cycle after `restart`
         sequence = Signal(8)
         restart = Signal()  # a LOAD or an INFER was accepted a cycle before
         counting = Signal()
