@@ -61,9 +61,14 @@ def initial(tile: Tile, words: Sequence[int]) -> dict[str, Const]:
     }
 
 
-def byte_enables(tile: Tile, below: int) -> Const:
+def bits_below(tile: Tile) -> int:
+    """Count the bits of a port's address, of 14, that lie below a word's address."""
+    return 14 - (tile.words - 1).bit_length()
+
+
+def byte_enables(tile: Tile) -> Const:
     """Set the bits below a written word's address: which of its bytes, from 18 bits on."""
-    return Const(0b11 if tile.bits == 18 else 0, below)
+    return Const(0b11 if tile.bits == 18 else 0, bits_below(tile))
 
 
 def block_ram(tile: Tile, init: Sequence[int], **others: Value | str) -> Instance:
@@ -122,8 +127,8 @@ class Ecp5Memory(TiledMemory, DistributedMemory):
         data: Value,
     ) -> Value:
         both = tile.bits == 36
-        below = 14 - (tile.words - 1).bit_length()
-        enables = Cat(enable.replicate(4), Const(0, 1)) if both else byte_enables(tile, below)
+        below = bits_below(tile)
+        enables = Cat(enable.replicate(4), Const(0, 1)) if both else byte_enables(tile)
         into, out = Signal(36), Signal(36)
         ada, adb = Signal(14), Signal(14)
         m.d.comb += [
@@ -176,14 +181,14 @@ class Ecp5Codebooks(Codebooks):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         tile = self._tile(len(self.write_value), self.depth)
-        below = 14 - (tile.words - 1).bit_length()
+        below = bits_below(tile)
         first, second = [*self.read_address, Const(0)][: self.READERS]
         into = Cat(self.write_value, Const(0, tile.bits))
         ada, adb = Signal(14), Signal(14)
         m.d.comb += [
             ada.eq(
                 Cat(
-                    byte_enables(tile, below),
+                    byte_enables(tile),
                     Mux(self.write_enable, self.write_address, first),
                 )
             ),
